@@ -1,0 +1,239 @@
+"""os.environ → one frozen, typed value. The only module that reads the environment; knows nothing of Django.
+
+Every mistake is collected, so that one start names them all. A secret `NAME` may also be given as `NAME_FILE`, the path of
+a file that holds it (Docker and Kubernetes secrets). An empty variable counts as not set. docs/settings.md lists all.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+from urllib.parse import SplitResult, unquote, urlsplit
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+BrokerAccounts = Literal["dynsec", "nats", "none"]
+T = TypeVar("T")
+D = TypeVar("D")
+
+# What may also be given as NAME_FILE: each of them can hold a password.
+SECRETS = ("DATABASE_URL", "REDIS_URL", "MQTT_URL", "SECRET_KEY")
+DATABASES = ("sqlite", "postgres", "postgresql")
+MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+WORDS_FOR_TRUE = ("1", "true", "yes", "on")
+WORDS_FOR_FALSE = ("0", "false", "no", "off")
+
+
+class Mistaken(Exception):
+    """The environment is not usable. The message names each variable, what is wrong with it, and what to write."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        """`mistakes`: one sentence each."""
+        self.mistakes = mistakes
+        super().__init__("The environment has mistakes:\n" + "\n".join(f"  - {each}" for each in mistakes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mqtt:
+    """Where the broker is, and as whom the bridge speaks to it."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Env:
+    """All that the deployment decides. A field is named like its variable, in lower case."""
+
+    database_url: str = field(repr=False)
+    redis_url: str | None = field(repr=False)
+    mqtt_url: Mqtt | None
+    mqtt_public_host: str
+    mqtt_public_port: int
+    broker_accounts: BrokerAccounts
+    secret_key: str = field(repr=False)
+    allowed_hosts: tuple[str, ...]
+    hub_origins: tuple[str, ...]
+    hub_data: Path
+    hub_debug: bool
+
+    @property
+    def https(self) -> bool:
+        """Whether every browser comes over TLS: then cookies are Secure and plain HTTP is redirected."""
+        return bool(self.hub_origins) and all(origin.startswith("https://") for origin in self.hub_origins)
+
+
+def read(environ: Mapping[str, str]) -> Env:
+    """The environment as value. Raises Mistaken, which names every mistake at once.
+
+    Reads the files that `*_FILE` variables name; where no SECRET_KEY is given to a hub of one process, makes one in HUB_DATA.
+    """
+    return _Reader(environ).env()
+
+
+def current() -> Env:
+    """This process's environment."""
+    return read(os.environ)
+
+
+class _Reader:
+    """Reads one variable after the other and gathers what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.mistakes: list[str] = []
+
+    def env(self) -> Env:
+        data = self.parsed("HUB_DATA", lambda text: Path(text).expanduser().absolute(), CHECKOUT / ".data")
+        redis_url = self.parsed("REDIS_URL", redis_address, None)
+        mqtt = self.parsed("MQTT_URL", mqtt_address, None)
+        values = Env(
+            database_url=self.parsed("DATABASE_URL", database_address, f"sqlite:///{data / 'hub.sqlite3'}"),
+            redis_url=redis_url,
+            mqtt_url=mqtt,
+            mqtt_public_host=self.parsed("MQTT_PUBLIC_HOST", str, mqtt.host if mqtt else "localhost"),
+            mqtt_public_port=self.parsed("MQTT_PUBLIC_PORT", port_number, mqtt.port if mqtt else 1883),
+            broker_accounts=self.parsed("BROKER_ACCOUNTS", broker_accounts, "none"),
+            secret_key=self.secret_key(data, shared=redis_url is not None),
+            allowed_hosts=self.parsed("ALLOWED_HOSTS", listed, LOOPBACK),
+            hub_origins=self.parsed("HUB_ORIGINS", origins, ()),
+            hub_data=data,
+            hub_debug=self.parsed("HUB_DEBUG", yes_or_no, default=False),
+        )
+        if self.mistakes:
+            raise Mistaken(self.mistakes)
+        return values
+
+    def parsed(self, name: str, parse: Callable[[str], T], default: D) -> T | D:
+        """What `parse` makes of the variable; the default where it is not set, or wrong (which is then noted)."""
+        text = self.text(name)
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as problem:
+            self.mistakes.append(f"{name} {problem}")
+            return default
+
+    def text(self, name: str) -> str:
+        """The variable's text, or that of the file which NAME_FILE names; empty where there is neither."""
+        text = self.environ.get(name, "").strip()
+        path = self.environ.get(f"{name}_FILE", "").strip() if name in SECRETS else ""
+        if not path:
+            return text
+        if text:
+            self.mistakes.append(f"{name} and {name}_FILE are both set; keep one of them.")
+            return text
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as problem:
+            self.mistakes.append(f"{name}_FILE names {path}, which cannot be read ({problem}).")
+            return ""
+
+    def secret_key(self, data: Path, *, shared: bool) -> str:
+        """The given key; a hub of one process may do without: its own is made once and kept in HUB_DATA."""
+        given = self.text("SECRET_KEY")
+        if given:
+            return given
+        if shared:
+            self.mistakes.append(
+                "SECRET_KEY is missing: with REDIS_URL several processes must share one. Make it with "
+                "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
+            )
+            return ""
+        try:
+            return kept_secret(data / "secret_key")
+        except OSError as problem:
+            self.mistakes.append(f"HUB_DATA is {data}, where nothing can be kept ({problem}); name a folder that can be written.")
+            return ""
+
+
+def kept_secret(path: Path) -> str:
+    """The secret in this file, which is made (readable by its owner only) when it is not there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="utf-8").strip()
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(made := secrets.token_urlsafe(50))
+    return made
+
+
+def database_address(text: str) -> str:
+    """The same text, where it names a database that the hub knows. It may hold a password, so no error repeats it."""
+    if urlsplit(text).scheme not in DATABASES:
+        raise ValueError("must be sqlite:///path or postgres://user:password@host:5432/name.")
+    return text
+
+
+def redis_address(text: str) -> str:
+    """The same text, where it is a Redis address."""
+    url = urlsplit(text)
+    if url.scheme not in ("redis", "rediss", "unix") or not (url.hostname or url.path):
+        raise ValueError("must be redis://host:6379/0 (rediss:// for TLS).")
+    return text
+
+
+def mqtt_address(text: str) -> Mqtt:
+    """The parts of mqtt[s]://user:secret@host:port. User and secret may be percent-encoded."""
+    url = urlsplit(text)
+    if url.scheme not in MQTT_PORTS or not url.hostname or url.path.strip("/"):
+        raise ValueError("must be mqtt://user:secret@host:1883 (mqtts:// for TLS).")
+    return Mqtt(
+        host=url.hostname,
+        port=_port(url) or MQTT_PORTS[url.scheme],
+        username=unquote(url.username) if url.username else None,
+        password=unquote(url.password) if url.password else None,
+        tls=url.scheme == "mqtts",
+    )
+
+
+def _port(url: SplitResult) -> int | None:
+    """The port of an address, if it names one. (Python's own error says "Port could not be cast".)"""
+    try:
+        return url.port
+    except ValueError:
+        raise ValueError("has a port that is not a number from 1 to 65535.") from None
+
+
+def port_number(text: str) -> int:
+    """A TCP port."""
+    if not text.isdecimal() or not 0 < int(text) < 65536:  # noqa: PLR2004 -- ports have 16 bits
+        raise ValueError(f"is {text!r}; it must be a number from 1 to 65535.")
+    return int(text)
+
+
+def broker_accounts(text: str) -> BrokerAccounts:
+    """How the broker learns of devices."""
+    for known in get_args(BrokerAccounts):
+        if text == known:
+            return known  # type: ignore[no-any-return] -- get_args() forgets the type
+    raise ValueError(f"is {text!r}; it must be one of {', '.join(get_args(BrokerAccounts))}.")
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Words between commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Full origins between commas: scheme and host, a port if it is unusual, nothing after it."""
+    found = listed(text)
+    for origin in found:
+        url = urlsplit(origin)
+        if url.scheme not in ("http", "https") or not url.hostname or f"{url.scheme}://{url.netloc}" != origin:
+            raise ValueError(f"holds {origin!r}; it must be a full origin such as https://hub.example.org, with nothing after it.")
+    return found
+
+
+def yes_or_no(text: str) -> bool:
+    """A switch."""
+    if text.lower() not in WORDS_FOR_TRUE + WORDS_FOR_FALSE:
+        raise ValueError(f"is {text!r}; it must be 1 or 0.")
+    return text.lower() in WORDS_FOR_TRUE
