@@ -1,6 +1,6 @@
 """Deployment mistakes as Django system checks, each with its remedy. `manage.py check --deploy` asks them all.
 
-A value that cannot be read at all never comes this far: hub.env refuses it. Here is what can be read and is still unwise.
+A value that cannot be read at all never comes this far: hub.env refuses it. Here is what is readable and unwise.
 """
 
 from collections.abc import Iterator, Sequence
@@ -73,8 +73,8 @@ def parts(given: env.Env) -> Iterator[CheckMessage]:
     if mqtt and not mqtt.tls and mqtt.host not in env.LOOPBACK and mqtt.host != "::1":
         yield Warning(
             f"MQTT to {mqtt.host} is not encrypted: the bridge's password can be read on the way.",
-            hint="Give the broker a certificate and write mqtts:// in MQTT_URL; within one private network of containers, "
-            "silence hub.W002.",
+            hint="Give the broker a certificate and write mqtts:// in MQTT_URL. Within one private network of "
+            "containers, silence hub.W002.",
             id="hub.W002",
         )
     if given.database_url.startswith("sqlite"):

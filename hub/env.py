@@ -1,7 +1,7 @@
 """os.environ → one frozen, typed value. The only module that reads the environment; knows nothing of Django.
 
-Every mistake is collected, so that one start names them all. A secret `NAME` may also be given as `NAME_FILE`, the path of
-a file that holds it (Docker and Kubernetes secrets). An empty variable counts as not set. docs/settings.md lists all.
+Every mistake is collected, so that one start names them all. A secret `NAME` may also be given as `NAME_FILE`, the path
+of a file that holds it (Docker and Kubernetes secrets). An empty variable counts as not set. docs/settings.md has all.
 """
 
 import os
@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar, cast, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -71,7 +71,7 @@ class Env:
 def read(environ: Mapping[str, str]) -> Env:
     """The environment as value. Raises Mistaken, which names every mistake at once.
 
-    Reads the files that `*_FILE` variables name; where no SECRET_KEY is given to a hub of one process, makes one in HUB_DATA.
+    Reads the files that `*_FILE` variables name; makes a SECRET_KEY in HUB_DATA for a hub of one process that has none.
     """
     return _Reader(environ).env()
 
@@ -149,7 +149,9 @@ class _Reader:
         try:
             return kept_secret(data / "secret_key")
         except OSError as problem:
-            self.mistakes.append(f"HUB_DATA is {data}, where nothing can be kept ({problem}); name a folder that can be written.")
+            self.mistakes.append(
+                f"HUB_DATA is {data}, where nothing can be kept ({problem}); name a folder that can be written."
+            )
             return ""
 
 
@@ -213,7 +215,7 @@ def broker_accounts(text: str) -> BrokerAccounts:
     """How the broker learns of devices."""
     for known in get_args(BrokerAccounts):
         if text == known:
-            return known  # type: ignore[no-any-return] -- get_args() forgets the type
+            return cast("BrokerAccounts", known)
     raise ValueError(f"is {text!r}; it must be one of {', '.join(get_args(BrokerAccounts))}.")
 
 
@@ -228,7 +230,9 @@ def origins(text: str) -> tuple[str, ...]:
     for origin in found:
         url = urlsplit(origin)
         if url.scheme not in ("http", "https") or not url.hostname or f"{url.scheme}://{url.netloc}" != origin:
-            raise ValueError(f"holds {origin!r}; it must be a full origin such as https://hub.example.org, with nothing after it.")
+            raise ValueError(
+                f"holds {origin!r}; it must be a full origin such as https://hub.example.org, with nothing after it."
+            )
     return found
 
 

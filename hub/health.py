@@ -25,7 +25,7 @@ def alive(_request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def ready(_request: HttpRequest) -> JsonResponse:
-    """The parts that a request needs: 200 when all answer, else 503. Why one does not is for the log, not for visitors."""
+    """The parts that a request needs: 200 when all answer, else 503. Why one does not is in the log."""
     parts = {"database": answers("database", ask_database)}
     if settings.REDIS_URL:
         parts["layer"] = answers("layer", ask_layer)
@@ -57,4 +57,6 @@ def ask_database() -> None:
 
 def ask_layer() -> None:
     """One message through the channel layer, to nobody."""
-    async_to_sync(get_channel_layer().group_send)("readyz", {"type": "readyz"})
+    layer = get_channel_layer()
+    assert layer is not None, "CHANNEL_LAYERS has no default"
+    async_to_sync(layer.group_send)("readyz", {"type": "readyz"})

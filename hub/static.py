@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
@@ -13,7 +14,7 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 Answer = HttpResponseBase | Awaitable[HttpResponseBase]
 
 
-class Storage(CompressedManifestStaticFilesStorage):
+class Storage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # whitenoise has no types
     """Hashed names once `collectstatic` has run (the production image); before that (the demo) the plain names."""
 
     def stored_name(self, name: str) -> str:
@@ -21,7 +22,7 @@ class Storage(CompressedManifestStaticFilesStorage):
         return str(super().stored_name(name)) if self.hashed_files else name
 
 
-class Files(WhiteNoiseMiddleware):
+class Files(WhiteNoiseMiddleware):  # type: ignore[misc]  # whitenoise has no types
     """WhiteNoise as a middleware for both worlds.
 
     The original is synchronous, which costs each request a change of thread, and streams from a synchronous iterator,
@@ -43,7 +44,7 @@ class Files(WhiteNoiseMiddleware):
         path = request.path_info
         found = self.find_file(path) if self.autorefresh else self.files.get(path)
         if found is None:
-            return self.get_response(request)
+            return cast("Answer", self.get_response(request))
         return at_once(whole(found, request)) if self.asynchronous else whole(found, request)
 
     def add_files(self, root: str, prefix: str | None = None) -> None:
