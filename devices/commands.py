@@ -1,0 +1,278 @@
+"""Commands: evidence, not hope. Issue, claim, settle, expire; each move is one UPDATE with one winner, and is logged."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db import IntegrityError, transaction
+
+from devices import lifecycle, values, wire
+from devices.dialects import Order
+from devices.errors import Refusal
+from devices.groups import announce_on_commit
+from devices.lifecycle import State
+from devices.models import Command, CommandEvent, Device, Head
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+DEFAULT_TTL_S: Final = 60
+MAX_TTL_S: Final = 7 * 86_400
+MAX_WAITING: Final = 50
+# A bridge publishes within moments of its claim; a claim this old was left by one that died in between.
+ORPHAN_MS: Final = 30_000
+# A device that accepted a command may work on it longer than the command could wait for it.
+SHORTEST_WORK_MS: Final = 60_000
+_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
+_SWITCH: Final = {True: True, False: False, "on": True, "off": False, "true": True, "false": False}
+
+
+def issue(  # noqa: PLR0913  an order has this many parts
+    device: Device,
+    name: str,
+    args: object,
+    *,
+    user: User | None,
+    now: int,
+    ttl_s: int = DEFAULT_TTL_S,
+    key: str | None = None,
+) -> tuple[Command, bool]:
+    """Queue a command and ring the bridge; return it and whether it is new (False: the key was used before).
+
+    Refusals: command_unknown, bad_args, invalid (ttl_s), too_many_waiting (429).
+    """
+    args = checked(device, name, args)
+    if isinstance(ttl_s, bool) or not 1 <= ttl_s <= MAX_TTL_S:
+        raise Refusal("invalid", f"ttl_s must be from 1 to {MAX_TTL_S} seconds.", fields={"ttl_s": "is out of range"})
+    if key is not None and (old := Command.objects.filter(device=device, key=key).first()):
+        return old, False
+    try:
+        with transaction.atomic():
+            Head.objects.select_for_update(of=("self",)).get(pk=device.pk)
+            if Command.objects.filter(device=device, state="queued").count() >= MAX_WAITING:
+                message = f"{MAX_WAITING} commands wait for {device.key} already; wait for it, or cancel some."
+                raise Refusal("too_many_waiting", message, 429)
+            command = Command.objects.create(
+                id="".join(secrets.choice(_ALPHABET) for _ in range(12)),
+                device=device,
+                name=name,
+                args=args,
+                key=key,
+                user=user,
+                created_at=now,
+                changed_at=now,
+                expires_at=now + ttl_s * 1000,
+            )
+            _log(command, "queued", now, "accepted by the hub", by=str(user or "the hub"))
+            announce_on_commit({"type": "device.order", "device": device.key, "command": command.pk})
+    except IntegrityError:
+        # Two requests with one key at the same time: the other was first.
+        return Command.objects.get(device=device, key=key), False
+    return command, True
+
+
+def checked(device: Device, name: str, args: object) -> object:
+    """Return the argument in the form the device announced, or refuse it saying what it may be."""
+    try:
+        values.name_of(name)
+    except values.Bad as bad:
+        raise Refusal("command_unknown", bad.detail) from None
+    spec = device.commands.get(name)
+    if spec is None:
+        if device.commands:
+            known = ", ".join(sorted(device.commands))
+            raise Refusal("command_unknown", f"{device.key} has no command {name!r}; it announced: {known}.")
+        if "/" in name:
+            raise Refusal("command_unknown", "A command's name must not have a slash.")
+        return _free(args)
+    return _fitting(name, args, spec)
+
+
+def _free(args: object) -> object:
+    if len(wire.command_payload(args)) > values.MAX_TEXT:
+        raise Refusal("bad_args", f"The argument has more than {values.MAX_TEXT} bytes.")
+    return args
+
+
+def _fitting(name: str, args: object, spec: dict[str, Any]) -> object:
+    match spec["type"]:
+        case "action":
+            return None
+        case "bool":
+            lower = args.lower() if isinstance(args, str) else args
+            if isinstance(lower, bool | str) and lower in _SWITCH:
+                return _SWITCH[lower]
+            raise _bad_args(name, "on or off")
+        case "number":
+            return _number(name, args, spec)
+        case "enum" if args in spec["options"]:
+            return args
+        case "enum":
+            raise _bad_args(name, "one of " + ", ".join(map(str, spec["options"])))
+    return _free(args if isinstance(args, str) else str(args))
+
+
+def _number(name: str, args: object, spec: dict[str, Any]) -> float:
+    low, high = spec.get("min", float("-inf")), spec.get("max", float("inf"))
+    try:
+        number = values.scalar_of(name, args) if isinstance(args, str) else values.value_of(name, args)
+    except values.Bad:
+        number = ""
+    if isinstance(number, bool | str) or not low <= number <= high:
+        raise _bad_args(name, f"a number from {low} to {high}")
+    return number
+
+
+def _bad_args(name: str, expected: str) -> Refusal:
+    return Refusal("bad_args", f"{name} takes {expected}.", fields={"args": f"must be {expected}"})
+
+
+def waiting(now: int) -> list[tuple[str, str]]:
+    """Return (device key, id) of what can be sent now: queued, unclaimed, not expired, and its device online."""
+    rows = Command.objects.filter(state="queued", claimed_at=None, expires_at__gt=now, device__enabled=True)
+    rows = rows.filter(device__head__presence="online").order_by("created_at", "pk")
+    return list(rows.values_list("device__key", "pk"))
+
+
+def claim(cid: str, now: int) -> Order | None:
+    """Take a command for publishing; None when it is not to be sent now, or another bridge was first."""
+    ready = Command.objects.filter(pk=cid, state="queued", claimed_at=None, expires_at__gt=now)
+    ready = ready.filter(device__head__presence="online", device__enabled=True)
+    # The condition on the device cannot stand in an UPDATE of every database: read, then win or lose by the row.
+    command = ready.select_related("device__gateway").first()
+    if command is None:
+        return None
+    if Command.objects.filter(pk=cid, state="queued", claimed_at=None).update(claimed_at=now) != 1:
+        return None
+    gateway = command.device.gateway
+    return Order(
+        device=command.device.key,
+        gateway=gateway.key if gateway else None,
+        name=command.name,
+        cid=command.pk,
+        args=command.args,
+    )
+
+
+def sent(cid: str, now: int) -> None:
+    """Note that the broker took the command for its device."""
+    _move(cid, "sent", now, "the broker acknowledged it")
+
+
+def unsent(cid: str) -> None:
+    """Give a claim back: the broker refused the publish for sure, so it may be tried again until it expires."""
+    Command.objects.filter(pk=cid, state="queued").update(claimed_at=None)
+
+
+def lost(cid: str, now: int) -> None:
+    """Note that the publish broke off: the broker may have it or not. It is not repeated: it might act twice."""
+    _move(cid, "unknown", now, "the connection broke before the broker answered")
+
+
+def settle(ack: wire.Ack, now: int) -> bool:
+    """Take a device's answer; False when it answers nothing that is open to it (logged by the caller)."""
+    command = Command.objects.filter(pk=ack.cid, device__key=ack.device).first()
+    if command is None or (command.claimed_at is None and command.state != "cancelled"):
+        return False
+    if command.state == "queued":
+        # Faster than the broker's word to us: the answer proves that it was sent.
+        _move(ack.cid, "sent", now, "the device answered")
+    if ack.status == "received" and _progress(ack, now):
+        return True
+    text = ack.message or ("" if ack.value is None else str(ack.value))
+    return _move(ack.cid, ack.status, now, "the device answered", message=text, progress=ack.progress)
+
+
+def _progress(ack: wire.Ack, now: int) -> bool:
+    """Bring the progress of a received command up to date; in place, so that a chatty device fills no table."""
+    with transaction.atomic():
+        command = Command.objects.select_for_update(of=("self",)).filter(pk=ack.cid, state="received").first()
+        if command is None:
+            return False
+        event = command.events.filter(state="received").last()
+        if event and ack.progress is not None:
+            event.progress = ack.progress
+            event.save(update_fields=["progress"])
+            Command.objects.filter(pk=ack.cid).update(changed_at=now)
+            _ring(command, event)
+    return True
+
+
+def cancel(cid: str, now: int, by: str) -> bool:
+    """Cancel a command that nobody has claimed yet; False when it is too late."""
+    return _move(cid, "cancelled", now, "cancelled before it was sent", by=by, unclaimed=True)
+
+
+def sweep(now: int) -> int:
+    """Close what has waited for too long; return how many. What may have been acted upon is never called expired."""
+    closed = 0
+    rows = Command.objects.filter(state="queued", claimed_at=None, expires_at__lte=now)
+    for cid in rows.values_list("pk", flat=True):
+        closed += _move(cid, "expired", now, "its time ended before it could be sent", unclaimed=True)
+    rows = Command.objects.filter(state="queued", claimed_at__lte=now - ORPHAN_MS)
+    for cid in rows.values_list("pk", flat=True):
+        closed += _move(cid, "unknown", now, "the bridge stopped while it was sending")
+    rows = Command.objects.filter(state="sent", expires_at__lte=now)
+    for cid in rows.values_list("pk", flat=True):
+        closed += _move(cid, "unknown", now, "the device did not answer in time")
+    rows = Command.objects.filter(state="received", expires_at__lte=now, changed_at__lte=now - SHORTEST_WORK_MS)
+    for cid in rows.values_list("pk", flat=True):
+        closed += _move(cid, "timed_out", now, "the device accepted it and said nothing more")
+    return closed
+
+
+def _move(  # noqa: PLR0913  what is written in the log
+    cid: str,
+    target: State,
+    now: int,
+    proof: str,
+    *,
+    by: str = "",
+    message: str = "",
+    progress: float | None = None,
+    unclaimed: bool = False,
+) -> bool:
+    """Move a command if the table allows it; exactly one caller wins, the others change nothing."""
+    with transaction.atomic():
+        rows = Command.objects.filter(pk=cid, state__in=lifecycle.sources(target))
+        if unclaimed:
+            rows = rows.filter(claimed_at=None)
+        if rows.update(state=target, changed_at=now) != 1:
+            return False
+        command = Command.objects.select_related("device", "user").get(pk=cid)
+        _log(command, target, now, proof, by=by, message=message, progress=progress)
+        return True
+
+
+def _log(  # noqa: PLR0913  what is written in the log
+    command: Command,
+    state: State,
+    now: int,
+    proof: str,
+    *,
+    by: str = "",
+    message: str = "",
+    progress: float | None = None,
+) -> None:
+    event = CommandEvent(command=command, state=state, at=now, proof=proof, by=by, message=message, progress=progress)
+    event.save()
+    _ring(command, event)
+
+
+def _ring(command: Command, event: CommandEvent) -> None:
+    announce_on_commit(
+        {
+            "type": "device.command_state",
+            "command": command.pk,
+            "device": command.device.key,
+            "name": command.name,
+            "args": command.args,
+            "state": event.state,
+            "proof": event.proof,
+            "at": event.at,
+            "by": event.by or str(command.user or "the hub"),
+            "message": event.message,
+            "progress": event.progress,
+        },
+    )

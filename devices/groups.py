@@ -1,0 +1,132 @@
+"""The groups of the channel layer: their names, the shapes of their messages, and `announce`, the only sender.
+
+A group message is a doorbell: the row is the truth, and losing any message delays, never loses. Every member of a
+group has a method for every message type (Channels: `type` with dots as underscores).
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, Final, Literal, TypedDict
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.db import transaction
+
+logger = logging.getLogger(__name__)
+
+# What concerns no single device: devices made, changed, deleted. The bridges and the web processes are in it.
+REGISTRY: Final = "registry"
+
+# [seq, ts in ms, {metric: value}, flags]; flags: telemetry.LATE | CLOCK | RETAINED
+FrameRow = tuple[int, int, dict[str, Any], int]
+
+
+class Frames(TypedDict):
+    """Frames of one device were committed; `prev` is the seq before the first."""
+
+    type: Literal["device.frames"]
+    device: str
+    prev: int
+    frames: list[FrameRow]
+
+
+class State(TypedDict):
+    """A device's presence changed; `since` in ms."""
+
+    type: Literal["device.state"]
+    device: str
+    presence: str
+    because: str
+    since: int
+
+
+class Watch(TypedDict):
+    """Somebody looks at this device: announce its frames for the next minute."""
+
+    type: Literal["device.watch"]
+    device: str
+
+
+class Order(TypedDict):
+    """A command waits for this device; the bridge reads the row."""
+
+    type: Literal["device.order"]
+    device: str
+    command: str
+
+
+class CommandState(TypedDict):
+    """A command entered a state; `at` in ms; `by` is the user who gave it."""
+
+    type: Literal["device.command_state"]
+    command: str
+    device: str
+    name: str
+    args: Any
+    state: str
+    proof: str
+    at: int
+    by: str
+    message: str
+    progress: float | None
+
+
+class Summary(TypedDict):
+    """Newest values and presence of devices of one fleet that changed (to the fleet's group, conflated)."""
+
+    type: Literal["fleet.summary"]
+    fleet: str
+    devices: dict[str, dict[str, Any]]
+
+
+class FleetWatch(TypedDict):
+    """Somebody looks at this fleet: send its summaries for the next minute."""
+
+    type: Literal["fleet.watch"]
+    fleet: str
+
+
+class Registered(TypedDict):
+    """A device was made, changed or deleted; read the registry again."""
+
+    type: Literal["registry.changed"]
+    device: str
+
+
+Message = Frames | State | Watch | Order | CommandState | Summary | FleetWatch | Registered
+
+
+def device_group(key: str) -> str:
+    """Name the group of a device."""
+    return f"device.{key}"
+
+
+def fleet_group(slug: str) -> str:
+    """Name the group of a fleet."""
+    return f"fleet.{slug}"
+
+
+def group_of(message: Message) -> str:
+    """Tell where a message goes."""
+    if message["type"] == "registry.changed":
+        return REGISTRY
+    if message["type"] in ("fleet.summary", "fleet.watch"):
+        return fleet_group(message["fleet"])
+    return device_group(message["device"])
+
+
+async def announce(*messages: Message) -> None:
+    """Send each message to its group. A layer that is down delays what is live; it never stops what is stored."""
+    layer = get_channel_layer()
+    for message in messages:
+        try:
+            await layer.group_send(group_of(message), message)
+        except Exception as error:  # noqa: BLE001  whatever the layer raises, the row is the truth
+            logger.warning("announcement lost: %s to %s: %s", message["type"], group_of(message), error)
+
+
+def announce_on_commit(message: Message) -> None:
+    """Ring once the rows that the message tells of are committed; for the services, which are synchronous."""
+    transaction.on_commit(partial(async_to_sync(announce), message))

@@ -1,0 +1,177 @@
+"""Devices and fleets: who exists, who may do what, and what devices say about themselves.
+
+`visible_to` is the one door for pages, API and sockets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from django.contrib.auth.models import AnonymousUser
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+
+from devices import sealing, telemetry, values, wire
+from devices.errors import Refusal, device_unknown
+from devices.groups import announce_on_commit
+from devices.models import Device, Fleet, Head, Membership, Metric, Role
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+# Each role includes those before it.
+_RANK: Final = [Role.VIEWER, Role.OPERATOR, Role.MANAGER]
+MAX_COMMANDS: Final = 200
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What the bridge has to know of a device to take its messages."""
+
+    pk: int
+    enabled: bool
+    gateway: str | None
+    fleet: str
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a broker has to know of a device; `version` grows with each rotation."""
+
+    key: str
+    secret: str
+    version: int
+
+
+def fleets_of(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[Fleet]:
+    """Return the fleets in which the user has at least this role (a superuser: all)."""
+    if not user.is_active:
+        return Fleet.objects.none()
+    if user.is_superuser:
+        return Fleet.objects.all()
+    enough = _RANK[_RANK.index(role) :]
+    return Fleet.objects.filter(
+        pk__in=Membership.objects.filter(user_id=user.pk, role__in=enough).values("fleet_id"),
+    )
+
+
+def visible_to(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[Device]:
+    """Return the devices that the user may see, or, with a role, may command (operator) or change (manager)."""
+    return Device.objects.filter(fleet__in=fleets_of(user, role)).select_related("fleet", "head", "gateway")
+
+
+def find(user: User | AnonymousUser, key: str, role: Role = Role.VIEWER) -> Device:
+    """Return one device; refuses alike what does not exist and what may not be seen (404), then the role (403)."""
+    device = visible_to(user).filter(key=key).first()
+    if device is None:
+        raise device_unknown(key)
+    if role is not Role.VIEWER and not fleets_of(user, role).filter(pk=device.fleet_id).exists():
+        raise Refusal("forbidden", f"In the fleet {device.fleet} this takes the role {role}; ask a manager.", 403)
+    return device
+
+
+def fleet_for(user: User, slug: str | None) -> Fleet:
+    """Return the fleet into which the user may put a device: the named one, or the only one there is."""
+    fleets = fleets_of(user, Role.MANAGER)
+    if slug is not None:
+        fleet = fleets.filter(slug=slug).first()
+        if fleet is None:
+            raise Refusal("fleet_unknown", f"There is no fleet {slug!r} that you manage.", 404)
+        return fleet
+    match list(fleets[:2]):
+        case [only]:
+            return only
+        case []:
+            raise Refusal("forbidden", "You manage no fleet; ask a manager to make you one.", 403)
+    raise Refusal("invalid", "You manage several fleets; say which with `fleet`.", 400, {"fleet": "is missing"})
+
+
+def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None) -> tuple[Device, str]:
+    """Register a device and return it with its secret, which is shown this once."""
+    if not values.is_key(key):
+        raise Refusal(
+            "invalid",
+            f"The key {key!r} must have lower case letters, digits, - and _ alone, begin with a letter or digit, "
+            "and be at most 63 long: it is also the MQTT user name.",
+            fields={"key": "is not a valid device key"},
+        )
+    secret = sealing.new_secret()
+    try:
+        with transaction.atomic():
+            device = Device.objects.create(
+                key=key,
+                name=name,
+                fleet=fleet,
+                gateway=gateway,
+                secret_box=sealing.seal(secret),
+            )
+            Head.objects.create(device=device)
+            changed(key)
+    except IntegrityError:
+        raise Refusal("key_taken", f"A device {key!r} exists already; choose another key.", 409) from None
+    return device, secret
+
+
+def rotate(device: Device) -> str:
+    """Give a device a new secret and return it; the broker cuts the session of the old one."""
+    secret = sealing.new_secret()
+    with transaction.atomic():
+        row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
+        row.secret_box = sealing.seal(secret)
+        row.secret_version += 1
+        row.save(update_fields=["secret_box", "secret_version"])
+        changed(device.key)
+    return secret
+
+
+def remove(device: Device) -> None:
+    """Delete a device with its journal; it is disconnected and cannot return."""
+    if device.children.exists():
+        raise Refusal("has_children", "Other devices speak through this gateway; move or delete them first.", 409)
+    with transaction.atomic():
+        telemetry.forget(device)
+        key = device.key
+        device.delete()
+        changed(key)
+
+
+def changed(key: str) -> None:
+    """Ring that a device's registration changed; bridges read it again and mend the broker's accounts."""
+    announce_on_commit({"type": "registry.changed", "device": key})
+
+
+def directory() -> dict[str, Entry]:
+    """Return every registered device by key."""
+    rows = Device.objects.values_list("key", "pk", "enabled", "gateway__key", "fleet__slug")
+    return {key: Entry(pk, enabled, gateway, fleet) for key, pk, enabled, gateway, fleet in rows}
+
+
+def credentials() -> list[Credentials]:
+    """Return what brokers have to let in: enabled devices that speak for themselves."""
+    rows = Device.objects.filter(enabled=True, gateway=None).order_by("key")
+    return [
+        Credentials(key, sealing.unseal(box), version)
+        for key, box, version in rows.values_list("key", "secret_box", "secret_version")
+    ]
+
+
+def learn(said: wire.Announce) -> None:
+    """Keep what a device says about itself. Its name is taken only while nobody has given it one."""
+    with transaction.atomic():
+        device = Device.objects.select_for_update(of=("self",)).filter(key=said.device).first()
+        if device is None:
+            return
+        before = (device.name, device.model, device.firmware, device.commands)
+        device.name = device.name or said.name
+        device.model = said.model or device.model
+        device.firmware = said.fw or device.firmware
+        device.commands = dict(list({**device.commands, **said.commands}.items())[:MAX_COMMANDS])
+        if (device.name, device.model, device.firmware, device.commands) != before:
+            device.save(update_fields=["name", "model", "firmware", "commands"])
+        for name, kind in said.metrics.items():
+            _describe(device, name, kind)
+
+
+def _describe(device: Device, name: str, kind: dict[str, Any]) -> None:
+    given = {"unit": kind.get("unit"), "device_class": kind.get("class")}
+    given = {field: text for field, text in given.items() if text}
+    Metric.objects.update_or_create(device=device, name=name, defaults=given)
