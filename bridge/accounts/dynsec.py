@@ -1,0 +1,264 @@
+"""Accounts on Mosquitto 2: its dynamic-security plugin, spoken to over the control topic.
+
+Each device is one client, its client id bound, with one role of its own (2.0 knows no `%u`).
+Version and rules stand in the client's text description, so the broker itself remembers them.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from bridge import accounts
+from bridge.accounts import Account, AccountsError, Changes
+
+Command = dict[str, object]
+T = TypeVar("T")
+
+# What tells our devices from clients that somebody made by hand: those are left alone.
+DEVICE: Final = "telemetry hub device"
+
+# Grows when `_device_acls` changes, so that the next reconcile makes every role anew.
+RULES: Final = 1
+
+OWN_ROLE: Final = "telemetry-hub"
+CONTROL: Final = "$CONTROL/dynamic-security/#"
+
+# Mosquitto rewrites its whole file for each command, so a message must end within the exchange's
+# timeout; 100 devices take about a second, and their commands stay under 256 KiB.
+BATCH: Final = 100
+
+# Everything not allowed by a role is denied. Taking a subscription back harms nobody.
+DEFAULTS: Final = {
+    "publishClientSend": False,
+    "publishClientReceive": False,
+    "subscribe": False,
+    "unsubscribe": True,
+}
+
+# Making sure that a thing is gone succeeds when it was not there.
+GONE: Final = frozenset({"Client not found", "Role not found"})
+
+
+class Acl(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One rule of a role, as the plugin writes it."""
+
+    acltype: str
+    topic: str = ""
+    allow: bool = False
+
+
+class Role(msgspec.Struct, frozen=True):
+    """A role, alone (with its rules) or as a client's (name only)."""
+
+    rolename: str
+    acls: list[Acl] = []
+
+
+class Client(msgspec.Struct, frozen=True):
+    """A client, as the plugin lists it."""
+
+    username: str
+    textname: str = ""
+    textdescription: str = ""
+    roles: list[Role] = []
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What the reading commands answer; each fills its own part."""
+
+    clients: list[Client] = []
+    client: Client | None = None
+    role: Role | None = None
+    acls: list[Acl] = []
+
+
+class Response(msgspec.Struct, frozen=True):
+    """The answer to one command."""
+
+    command: str = ""
+    error: str | None = None
+    data: Found = Found()
+
+
+class Responses(msgspec.Struct, frozen=True):
+    """The answers to one message, in the order of its commands."""
+
+    responses: list[Response]
+
+
+class Dynsec:
+    """Keeps the accounts of one Mosquitto; `own` is the hub's user name there."""
+
+    def __init__(self, exchange: Callable[[bytes], Awaitable[bytes]], own: str) -> None:
+        """Speak through `exchange`, whose own errors pass through."""
+        self._exchange = exchange
+        self._own = own
+
+    async def reconcile(self, wanted: Sequence[Account]) -> Changes:
+        """Make the device accounts exactly these."""
+        await self._ensure_rules()
+        return await self._change(await self._present(), wanted)
+
+    async def apply(self, changed: Sequence[Account], gone: Sequence[str]) -> Changes:
+        """Put these in place and take those away."""
+        leaving = set(gone)
+        staying = [account for account in changed if account.key not in leaving]
+        named = sorted(leaving | {account.key for account in staying})
+        return await self._change(await self._versions(named), staying)
+
+    async def _change(self, present: dict[str, int], wanted: Sequence[Account]) -> Changes:
+        changes = accounts.compare(present, wanted)
+        if self._own in {account.key for account in wanted}:
+            msg = f"{self._own!r} is the hub's own account; rename that device"
+            raise AccountsError(msg)
+        fresh = {*changes.added, *changes.changed}
+        for part in _parts(changes.removed):
+            await self._do([command for key in part for command in _removal(key)])
+        for accounts_ in _parts([account for account in wanted if account.key in fresh]):
+            await self._do([command for account in accounts_ for command in _making(account)])
+        return changes
+
+    async def _present(self) -> dict[str, int]:
+        """Return each device's version; the list comes in pages so that no answer is huge."""
+        present: dict[str, int] = {}
+        offset = 0
+        while True:
+            page: Command = {"command": "listClients", "verbose": True}
+            [response] = await self._do([{**page, "count": BATCH, "offset": offset}])
+            present |= _versions(response.data.clients)
+            offset += len(response.data.clients)
+            if len(response.data.clients) < BATCH:
+                return present
+
+    async def _versions(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return the versions of those of these devices that the broker has."""
+        clients: list[Client] = []
+        for part in _parts(keys):
+            responses = await self._do([{"command": "getClient", "username": key} for key in part])
+            clients += [answer.data.client for answer in responses if answer.data.client]
+        return _versions(clients)
+
+    async def _ensure_rules(self) -> None:
+        """Put the defaults and the hub's own role right, if a new or emptied broker lacks them."""
+        defaults, role, client = await self._do(
+            [
+                {"command": "getDefaultACLAccess"},
+                {"command": "getRole", "rolename": OWN_ROLE},
+                {"command": "getClient", "username": self._own},
+            ]
+        )
+        commands = [*_default_commands(defaults.data), *_own_role_commands(role.data)]
+        if client.data.client is None:
+            msg = f"Mosquitto does not know the hub's own account {self._own!r}; see mosquitto/"
+            raise AccountsError(msg)
+        if OWN_ROLE not in {role.rolename for role in client.data.client.roles}:
+            names = {"username": self._own, "rolename": OWN_ROLE}
+            commands.append({"command": "addClientRole", **names})
+        await self._do(commands)
+
+    async def _do(self, commands: Sequence[Command]) -> list[Response]:
+        if not commands:
+            return []
+        answer = await self._exchange(msgspec.json.encode({"commands": commands}))
+        try:
+            responses = msgspec.json.decode(answer, type=Responses).responses
+        except msgspec.DecodeError as error:
+            msg = f"dynamic security answered something else than Mosquitto 2's: {error}"
+            raise AccountsError(msg) from error
+        _check(commands, responses)
+        return responses
+
+
+def _check(commands: Sequence[Command], responses: Sequence[Response]) -> None:
+    if len(responses) != len(commands):
+        msg = f"dynamic security gave {len(responses)} answers to {len(commands)} commands"
+        raise AccountsError(msg)
+    for command, response in zip(commands, responses, strict=True):
+        if response.error and response.error not in GONE:
+            name = command.get("username", command.get("rolename", ""))
+            msg = f"dynamic security: {command['command']} {name}: {response.error}"
+            raise AccountsError(msg)
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+
+
+def _versions(clients: Iterable[Client]) -> dict[str, int]:
+    return {client.username: _version(client.textdescription) for client in clients if client.textname == DEVICE}
+
+
+def _describe(version: int) -> str:
+    return f"rules {RULES} version {version}"
+
+
+def _version(description: str) -> int:
+    """Return the version, or one that no account has when the rules are not today's."""
+    head, _, version = description.rpartition(" ")
+    known = head == _describe(0).rpartition(" ")[0] and version.isdecimal()
+    return int(version) if known else -1
+
+
+def _role(key: str) -> str:
+    # The prefix keeps a device key from being the name of a role that somebody made by hand.
+    return f"device:{key}"
+
+
+def _removal(key: str) -> list[Command]:
+    return [
+        {"command": "deleteClient", "username": key},
+        {"command": "deleteRole", "rolename": _role(key)},
+    ]
+
+
+def _making(account: Account) -> list[Command]:
+    """Return one recipe for new and changed: the deletion is what cuts the old session."""
+    role, key = _role(account.key), account.key
+    return [
+        *_removal(key),
+        {"command": "createRole", "rolename": role, "acls": _device_acls(key)},
+        {
+            "command": "createClient",
+            "username": key,
+            "clientid": key,
+            "password": account.secret,
+            "textname": DEVICE,
+            "textdescription": _describe(account.version),
+            "roles": [{"rolename": role}],
+        },
+    ]
+
+
+def _device_acls(key: str) -> list[Acl]:
+    """Return a device's rules; what it may subscribe to already bounds what it receives."""
+    own = accounts.publishable(key)
+    return [
+        *(Acl("publishClientSend", topic, allow=True) for topic in own),
+        *(Acl("publishClientReceive", topic, allow=True) for topic in own),
+        *(Acl("subscribePattern", topic, allow=True) for topic in accounts.subscribable(key)),
+    ]
+
+
+def _own_acls() -> list[Acl]:
+    heard = [accounts.OWN_TOPICS, "$SYS/#", CONTROL]
+    return [
+        *(Acl("publishClientSend", topic, allow=True) for topic in (accounts.OWN_TOPICS, CONTROL)),
+        *(Acl("publishClientReceive", topic, allow=True) for topic in heard),
+        *(Acl("subscribePattern", topic, allow=True) for topic in heard),
+    ]
+
+
+def _default_commands(found: Found) -> list[Command]:
+    if {acl.acltype: acl.allow for acl in found.acls} == DEFAULTS:
+        return []
+    acls = [{"acltype": name, "allow": allow} for name, allow in DEFAULTS.items()]
+    return [{"command": "setDefaultACLAccess", "acls": acls}]
+
+
+def _own_role_commands(found: Found) -> list[Command]:
+    role = found.role
+    if role is not None and set(role.acls) == set(_own_acls()):
+        return []
+    verb = "createRole" if role is None else "modifyRole"
+    return [{"command": verb, "rolename": OWN_ROLE, "acls": _own_acls()}]
