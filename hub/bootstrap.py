@@ -1,8 +1,8 @@
 """Makes the environment of a checkout, so that `python3 manage.py demo` needs nothing but Python and git.
 
-Standard library only. It compares the locks with the stamp in `.venv`; where they differ it makes `.venv`, installs what
-the lock names (pip checks the hashes), has npm fetch the front-end libraries, and writes the stamp, last. Then the command
-starts again under `.venv`'s Python. No registry is named here: pip and npm know theirs.
+Standard library only. It compares the locks with the stamp in `.venv`; where they differ it makes `.venv`, installs
+what the lock names (pip checks the hashes), has npm fetch the front-end libraries, and writes the stamp, last. Then the
+command starts again under `.venv`'s Python. No registry is named here: pip and npm know theirs.
 
 An interrupted set-up leaves no stamp, and the next one starts over. A container image brings its packages along and
 sets HUB_NO_BOOTSTRAP=1.

@@ -1,4 +1,4 @@
-"""Django's settings, all made from hub.env. Three addresses choose the deployment; nothing here asks which one it is."""
+"""Django's settings, made from hub.env. Three addresses choose the deployment; nothing here asks which one it is."""
 
 import tempfile
 from datetime import timedelta

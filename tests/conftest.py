@@ -1,0 +1,44 @@
+"""What holds for every test. Fixtures live next to the tests that use them."""
+
+from collections.abc import Generator
+from typing import Any
+
+import hypothesis
+import pytest
+from django.conf import settings
+
+from hub import env
+
+# A slow machine must not fail a property that holds.
+hypothesis.settings.register_profile("hub", deadline=None)
+hypothesis.settings.load_profile("hub")
+
+
+def pytest_configure() -> None:
+    """Django's real password hash takes a quarter of a second on purpose; no test is about that."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI nothing is skipped: the machine has to have what the tests need."""
+    report = yield
+    return failed_if_skipped(report, item.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself as a whole."""
+    report = yield
+    return failed_if_skipped(report, collector.nodeid)
+
+
+def failed_if_skipped(report: Any, name: str) -> Any:
+    """The report; in CI that of a skipped test becomes a failure that repeats the reason."""
+    if env.in_ci() and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{name} was skipped, which is an error in CI. {reason}"
+    return report
