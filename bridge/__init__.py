@@ -1,0 +1,1 @@
+"""MQTT ⇄ device groups: the only room that speaks to the broker."""

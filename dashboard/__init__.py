@@ -1,0 +1,1 @@
+"""Browsers ⇄ device groups, and the pages."""
