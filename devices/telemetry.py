@@ -253,6 +253,20 @@ def first_seq(device_pk: int) -> int | None:
     return seqs.first()
 
 
+def summary(name: str, head: Head) -> dict[str, Any]:
+    """Return what a fleet's page shows of a device: presence with reason, newest values and their times."""
+    return {
+        "name": name,
+        "presence": head.presence,
+        "because": head.because,
+        "since": head.since,
+        "seq": head.seq,
+        "ts": head.ts,
+        "values": head_values(head),
+        "times": {name: ts for name, (_, ts) in head.values.items()},
+    }
+
+
 def head_values(head: Head) -> dict[str, Any]:
     """Return metric → newest value."""
     return {name: value for name, (value, _) in head.values.items()}

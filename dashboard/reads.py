@@ -1,0 +1,188 @@
+"""What live sockets read from the database: heads, rows behind a cursor, changes that no doorbell told of.
+
+Synchronous; `run` brings it to a small pool of threads of its own, so that page views and sockets do not wait for
+each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, ParamSpec, TypeVar
+
+import msgspec
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import close_old_connections
+from django.db.models import Q, QuerySet
+from knox.auth import TokenAuthentication
+from rest_framework.exceptions import APIException
+
+from dashboard.protocol import MAX_BEHIND, Since
+from devices import registry, telemetry
+from devices.errors import Refusal, device_unknown
+from devices.models import Command, Head
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_threads: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="live-reads")
+
+
+async def run(read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a read in the pool, with the care that connections of long-lived threads need."""
+
+    def careful() -> R:
+        close_old_connections()
+        try:
+            return read(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    return await asyncio.get_running_loop().run_in_executor(_threads, careful)
+
+
+def now_ms() -> int:
+    """Return the time as everything stores it."""
+    return time.time_ns() // 1_000_000
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Where a subscription begins with one device.
+
+    head     newest seq; cursor: rows behind it will be sent
+    skipped  first and last seq that cannot be had, and why ("retention" | "limit"); None: nothing is missing
+    """
+
+    key: str
+    pk: int
+    head: int
+    cursor: int
+    skipped: tuple[int, int, str] | None
+    state: dict[str, Any]
+    commands: list[dict[str, Any]]
+
+
+def rows_of(user: User, keys: list[str]) -> dict[str, int]:
+    """Return key → row id; refuses the whole when one of the devices may not be seen."""
+    found = dict(registry.visible_to(user).filter(key__in=keys).values_list("key", "pk"))
+    for key in keys:
+        if key not in found:
+            raise device_unknown(key)
+    return found
+
+
+def starts(user: User, keys: list[str], since: Since | None) -> list[Start]:
+    """Find where each device begins; refuses the whole when one of them may not be seen."""
+    rows = rows_of(user, keys)
+    heads = Head.objects.in_bulk(list(rows.values()))
+    now = now_ms()
+    recent = _recent_commands(list(rows.values()), now - 3_600_000)
+    return [_start(key, heads[rows[key]], since, now, recent.get(key, [])) for key in keys]
+
+
+def _start(key: str, head: Head, since: Since | None, now: int, commands: list[dict[str, Any]]) -> Start:
+    cursor, skipped = head.seq, None
+    if since is not None and since.cursor is not None:
+        asked = since.cursor.get(key, head.seq)
+        # A cursor from the future belongs to another journal (a restored database): begin anew, and say so.
+        cursor = min(max(asked, 0), head.seq)
+        skipped = (head.seq + 1, asked, "retention") if asked > head.seq else None
+    elif since is not None and since.last_s is not None:
+        from_ms = now - round(min(max(since.last_s, 0), 10 * 366 * 86_400) * 1000)
+        found = telemetry.cursor_at(head.pk, from_ms)
+        cursor = head.seq if found is None else found
+    if skipped is None and cursor < head.seq:
+        cursor, skipped = _reachable(head, cursor, asked_for_cursor=bool(since and since.cursor))
+    state = {"presence": head.presence, "because": head.because, "since": head.since}
+    return Start(key, head.pk, head.seq, cursor, skipped, state, commands)
+
+
+def _reachable(head: Head, cursor: int, *, asked_for_cursor: bool) -> tuple[int, tuple[int, int, str] | None]:
+    if head.seq - cursor > MAX_BEHIND:
+        return head.seq - MAX_BEHIND, (cursor + 1, head.seq - MAX_BEHIND, "limit")
+    first = telemetry.first_seq(head.pk) if asked_for_cursor else None
+    if asked_for_cursor and (first is None or first > cursor + 1):
+        last = head.seq if first is None else first - 1
+        return last, (cursor + 1, last, "retention")
+    return cursor, None
+
+
+def _recent_commands(pks: list[int], since: int) -> dict[str, list[dict[str, Any]]]:
+    """Return each device's commands that are open or changed lately, as cmd_state messages, oldest first."""
+    rows = Command.objects.filter(device_id__in=pks)
+    rows = rows.filter(Q(changed_at__gte=since) | Q(state__in=["queued", "sent", "received"]))
+    return _as_messages(rows.order_by("-created_at")[:200])
+
+
+def _as_messages(rows: QuerySet[Command]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for command in rows.select_related("device", "user").prefetch_related("events"):
+        events = command.events.all()
+        if events:
+            found.setdefault(command.device.key, []).insert(0, command_message(command, list(events)[-1]))
+    return found
+
+
+def command_message(command: Command, event: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Say where a command stands, as its group was told."""
+    return {
+        "command": command.pk,
+        "device": command.device.key,
+        "name": command.name,
+        "args": command.args,
+        "state": command.state,
+        "proof": event.proof,
+        "at": event.at,
+        "by": event.by or str(command.user or "the hub"),
+        "message": event.message,
+        "progress": event.progress,
+    }
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What a periodic check found: heads and presence of watched devices, commands that moved."""
+
+    heads: dict[str, tuple[int, dict[str, Any]]]
+    commands: dict[str, list[dict[str, Any]]]
+
+
+def changes(pks: list[int], since: int) -> Changes:
+    """Read the truth about watched devices: for whoever missed a doorbell."""
+    heads = {}
+    for head in Head.objects.filter(pk__in=pks).select_related("device"):
+        state = {"presence": head.presence, "because": head.because, "since": head.since}
+        heads[head.device.key] = (head.seq, state)
+    moved = Command.objects.filter(device_id__in=pks, changed_at__gte=since).order_by("-changed_at")[:500]
+    return Changes(heads, _as_messages(moved))
+
+
+def fleet_id(user: User, slug: str) -> int:
+    """Return the fleet's row id, or refuse."""
+    pk = registry.fleets_of(user).filter(slug=slug).values_list("pk", flat=True).first()
+    if pk is None:
+        raise Refusal("fleet_unknown", f"There is no fleet {slug!r}, or you may not see it.", 404)
+    return pk
+
+
+def summaries(fleet: int, since: int = 0) -> dict[str, dict[str, Any]]:
+    """Return presence and newest values of a fleet's devices that changed since (ms)."""
+    heads = Head.objects.filter(device__fleet_id=fleet).select_related("device").order_by("device__key")
+    if since:
+        heads = heads.filter(Q(received_at__gte=since) | Q(since__gte=since))
+    return {head.device.key: telemetry.summary(head.device.name, head) for head in heads}
+
+
+def user_of_token(token: str) -> User | None:
+    """Return the active user of a REST token; None when it is wrong, expired, or its user was deactivated."""
+    try:
+        user, _ = TokenAuthentication().authenticate_credentials(token.encode())
+    except APIException:
+        return None
+    return None if user is None or isinstance(user, AnonymousUser) else user
+
+
+def summary_of(fleet: int, key: str) -> dict[str, Any] | None:
+    """Return one device's summary; None when it is not (or no longer) in the fleet."""
+    head = Head.objects.filter(device__fleet_id=fleet, device__key=key).select_related("device").first()
+    return None if head is None else telemetry.summary(head.device.name, head)
