@@ -21,7 +21,9 @@ DEVICE: Final = "telemetry hub device"
 # Grows when `_device_acls` changes, so that the next reconcile makes every role anew.
 RULES: Final = 1
 
-OWN_ROLE: Final = "telemetry-hub"
+# The role that `mosquitto_ctrl dynsec init` gives the hub's account. It is widened in place, because
+# Mosquitto 2.0 cuts a client that gets another role, in the middle of the conversation.
+OWN_ROLE: Final = "admin"
 CONTROL: Final = "$CONTROL/dynamic-security/#"
 
 # Mosquitto rewrites its whole file for each command, so a message must end within the exchange's
@@ -45,6 +47,7 @@ class Acl(msgspec.Struct, frozen=True, omit_defaults=True):
 
     acltype: str
     topic: str = ""
+    priority: int = 0
     allow: bool = False
 
 
@@ -140,7 +143,7 @@ class Dynsec:
         return _versions(clients)
 
     async def _ensure_rules(self) -> None:
-        """Put the defaults and the hub's own role right, if a new or emptied broker lacks them."""
+        """Put the defaults and the hub's own rights in place, if a new or emptied broker lacks them."""
         defaults, role, client = await self._do(
             [
                 {"command": "getDefaultACLAccess"},
@@ -148,14 +151,10 @@ class Dynsec:
                 {"command": "getClient", "username": self._own},
             ]
         )
-        commands = [*_default_commands(defaults.data), *_own_role_commands(role.data)]
-        if client.data.client is None:
-            msg = f"Mosquitto does not know the hub's own account {self._own!r}; see mosquitto/"
-            raise AccountsError(msg)
-        if OWN_ROLE not in {role.rolename for role in client.data.client.roles}:
-            names = {"username": self._own, "rolename": OWN_ROLE}
-            commands.append({"command": "addClientRole", **names})
-        await self._do(commands)
+        roles = [] if client.data.client is None else client.data.client.roles
+        if role.data.role is None or OWN_ROLE not in {each.rolename for each in roles}:
+            raise AccountsError(f"the hub's account {self._own!r} lacks role {OWN_ROLE!r}; make it as mosquitto/ does")
+        await self._do([*_own_role_commands(role.data.role), *_default_commands(defaults.data)])
 
     async def _do(self, commands: Sequence[Command]) -> list[Response]:
         if not commands:
@@ -256,9 +255,9 @@ def _default_commands(found: Found) -> list[Command]:
     return [{"command": "setDefaultACLAccess", "acls": acls}]
 
 
-def _own_role_commands(found: Found) -> list[Command]:
-    role = found.role
-    if role is not None and set(role.acls) == set(_own_acls()):
+def _own_role_commands(role: Role) -> list[Command]:
+    present = {(acl.acltype, acl.topic) for acl in role.acls}
+    missing = [acl for acl in _own_acls() if (acl.acltype, acl.topic) not in present]
+    if not missing:
         return []
-    verb = "createRole" if role is None else "modifyRole"
-    return [{"command": verb, "rolename": OWN_ROLE, "acls": _own_acls()}]
+    return [{"command": "modifyRole", "rolename": role.rolename, "acls": [*role.acls, *missing]}]

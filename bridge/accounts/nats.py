@@ -50,7 +50,7 @@ class Nats:
     """Keeps the accounts of the nats-server whose configuration includes `folder/accounts.conf`."""
 
     def __init__(self, folder: Path, reload: Callable[[], None]) -> None:
-        """Keep the accounts in `folder`; `reload` makes the running server read them again."""
+        """Keep the accounts in `folder`; `reload` makes the running server go by them, and returns when it does."""
         self._folder = folder
         self._reload = reload
         self._turn = asyncio.Lock()
