@@ -7,6 +7,7 @@ import asyncio
 import ctypes
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -37,6 +38,12 @@ POLL_S: Final = 0.005
 ACK_WAIT: Final = "2s"
 # What may be on its way to the bridge unacknowledged: as much as Mosquitto is told to allow.
 MAX_ACK_PENDING: Final = 2000
+
+# What nats-server logs at the end of a reload. The line's head matters: names that strangers choose
+# stand in the log too, but never there.
+RELOADED: Final = re.compile(
+    rb"^\[\d+\] [\d/]+ [\d:.]+ \[(INF|ERR)\] (?:Reloaded|Failed to reload) server config", re.MULTILINE
+)
 
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
@@ -100,8 +107,16 @@ class Broker:
         return nats.Nats(self.folder, self.reload)
 
     def reload(self) -> None:
-        """Make the server read its accounts again."""
+        """Make the server read its accounts again, and return when it goes by them."""
+        log = self._log.stat()
         os.kill(self.pid, signal.SIGHUP)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not (said := self._said_since(log)):
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"the embedded broker does not answer a reload; see {self._log}")
+            time.sleep(POLL_S)
+        if said != b"INF":
+            raise EmbeddedError(f"the embedded broker refuses its accounts; see {self._log}")
 
     def start(self) -> None:
         """Start, and return when it accepts connections."""
@@ -200,6 +215,15 @@ class Broker:
                 raise EmbeddedError(f"the embedded broker did not start; its last words: {self._last_words()}")
             time.sleep(POLL_S)
 
+    def _said_since(self, before: os.stat_result) -> bytes | None:
+        """What the log says of a reload since then; it is the only place where the server tells."""
+        with self._log.open("rb") as log:
+            same = os.fstat(log.fileno()).st_ino == before.st_ino
+            log.seek(before.st_size if same else 0)
+            text = log.read()
+        found = RELOADED.search(text)
+        return found[1] if found else None
+
     def _last_words(self) -> str:
         try:
             return " | ".join(self._log.read_text(errors="replace").splitlines()[-3:])
@@ -250,7 +274,7 @@ def end_stale(pid_file: Path, config: Path) -> None:
         mark = msgspec.json.decode(pid_file.read_bytes(), type=Mark)
     except (FileNotFoundError, msgspec.DecodeError):
         return
-    parent, command = _process(mark.pid)
+    parent, command = process(mark.pid)
     if "nats-server" not in command or str(config) not in command:
         return  # long gone; the number may be somebody else's by now
     if parent == mark.parent != os.getpid():
@@ -264,14 +288,14 @@ def end_stale(pid_file: Path, config: Path) -> None:
 
 def _gone(pid: int, config: Path) -> bool:
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while str(config) in _process(pid)[1]:
+    while str(config) in process(pid)[1]:
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)
     return True
 
 
-def _process(pid: int) -> tuple[int, str]:
+def process(pid: int) -> tuple[int, str]:
     """A process's parent and command line; (0, "") when there is none, or it has ended."""
     if sys.platform.startswith("linux"):  # where a slim image has no ps
         try:
