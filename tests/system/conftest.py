@@ -1,0 +1,53 @@
+"""Real services as fixtures. One that the machine lacks skips its tests by name."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests import services
+from tests.system.stands import Stand
+
+S = TypeVar("S")
+
+
+def opened(service: AbstractContextManager[S]) -> Iterator[S]:
+    """A service for as long as its fixture lives."""
+    with ExitStack() as stack:
+        try:
+            entered = stack.enter_context(service)
+        except services.Missing as missing:
+            pytest.skip(str(missing))
+        yield entered
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Nats]:
+    yield from opened(services.nats(tmp_path_factory.mktemp("nats")))
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Service]:
+    yield from opened(services.mosquitto(tmp_path_factory.mktemp("mosquitto")))
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Service]:
+    yield from opened(services.redis(tmp_path_factory.mktemp("redis")))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Service]:
+    yield from opened(services.postgres(tmp_path_factory.mktemp("postgres")))
+
+
+@pytest.fixture(params=["nats", "mosquitto"])
+def stand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
+    """A broker of one's own, to be changed, killed and emptied: they start in 0.1 s."""
+    service: AbstractContextManager[services.Nats | services.Service] = services.mosquitto(tmp_path)
+    if request.param == "nats":
+        service = services.nats(tmp_path)
+    for running in opened(service):
+        yield Stand(running)

@@ -1,0 +1,183 @@
+"""The demo's broker: what it keeps, when it ends, and what it makes of a crowded machine."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from bridge import mqtt
+from bridge.accounts import Account
+from hub import embedded
+from tests import services
+from tests.system.stands import PATIENCE_S, Client, Stand
+
+PUMP = Account(key="pump-1", secret=secrets.token_urlsafe(32), version=1)
+
+# A hub that starts its broker, says its pid, and waits to be killed.
+HUB = """
+import sys
+from pathlib import Path
+from hub.embedded import Broker
+broker = Broker(Path(sys.argv[1]), port=0)
+broker.start()
+print(broker.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[services.Nats]:
+    with services.nats(tmp_path) as running:
+        yield running
+
+
+def persistent(stand: Stand) -> Client:
+    return stand.hub(clean_session=False)
+
+
+def ended(pid: int) -> bool:
+    """Whether a process that is not our child ends in time (a zombie has ended)."""
+    deadline = time.monotonic() + PATIENCE_S
+    while embedded.process(pid)[1]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(services.POLL_S)
+    return True
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["stopped", "killed"])
+async def test_retained_messages_and_sessions_survive_a_restart(broker: services.Nats, *, hard: bool) -> None:
+    stand = Stand(broker)
+    await stand.reconcile(PUMP)
+    async with persistent(stand) as hub:
+        assert await hub.subscribe("hub/+/telemetry")
+    async with stand.device(PUMP) as pump:
+        await pump.publish("hub/pump-1/status", "online", retain=True)
+        await pump.publish("hub/pump-1/telemetry", "while the hub was away")
+    end = broker.kill if hard else broker.stop
+    end()
+    broker.start()
+    async with persistent(stand) as hub:
+        assert await hub.heard() == ("hub/pump-1/telemetry", "while the hub was away")
+        assert await hub.subscribe("hub/+/status")
+        assert await hub.heard() == ("hub/pump-1/status", "online")
+
+
+async def test_the_hubs_own_account_is_made_once(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with services.Nats(data, port=services.free_port()) as first:
+        url = first.url
+    async with services.Nats(data, port=first.port) as second:
+        assert second.url == url
+        async with Stand(second).hub() as hub:
+            assert await hub.subscribe("hub/#")
+
+
+def test_the_broker_ends_with_a_hub_that_is_killed(tmp_path: Path) -> None:
+    with hub_process(tmp_path) as (hub, pid):
+        hub.kill()
+        assert ended(pid)
+
+
+def test_ctrl_c_in_the_terminal_is_for_the_hub_alone(tmp_path: Path) -> None:
+    with hub_process(tmp_path) as (hub, pid):
+        assert os.getpgid(pid) != os.getpgid(hub.pid)
+        assert os.getsid(pid) != os.getsid(hub.pid)
+
+
+class hub_process:  # noqa: N801 - reads as what it makes
+    """A hub of its own with its broker's pid."""
+
+    def __init__(self, data: Path) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", HUB, str(data)],
+            cwd=services.ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            preexec_fn=services.child_setup(),  # noqa: PLW1509 - a system call only
+        )
+
+    def __enter__(self) -> tuple[subprocess.Popen[bytes], int]:
+        assert self._child.stdout is not None
+        return self._child, int(self._child.stdout.readline())
+
+    def __exit__(self, *_: object) -> None:
+        self._child.kill()
+        self._child.communicate()
+
+
+def test_a_busy_port_makes_it_take_a_free_one(tmp_path: Path) -> None:
+    with socket.socket() as occupant:
+        occupant.bind(("127.0.0.1", 0))
+        occupant.listen()
+        busy = occupant.getsockname()[1]
+        with services.Nats(tmp_path, port=busy) as broker:
+            assert broker.port != busy
+            assert embedded.accepts("127.0.0.1", broker.port)
+
+
+def test_a_free_port_is_kept_over_a_restart(broker: services.Nats) -> None:
+    before = broker.port
+    broker.stop()
+    broker.start()
+    assert broker.port == before
+
+
+def test_what_a_crashed_hub_left_running_is_ended(tmp_path: Path) -> None:
+    with services.Nats(tmp_path, port=services.free_port()) as left:
+        orphan = left.pid
+        mark = tmp_path / "broker/nats.pid"
+        # As if its hub had been another process, which is gone.
+        mark.write_bytes(mark.read_bytes().replace(str(os.getpid()).encode(), b"1073741824"))
+        with services.Nats(tmp_path, port=left.port) as broker:
+            assert broker.pid != orphan
+            assert broker.port == left.port
+            assert ended(orphan)
+
+
+def test_a_living_hubs_broker_is_left_alone(tmp_path: Path) -> None:
+    with hub_process(tmp_path) as (_, pid):
+        with pytest.raises(embedded.EmbeddedError, match="another hub"):
+            services.Nats(tmp_path, port=services.free_port()).start()
+        assert embedded.process(pid)[1]
+
+
+def test_a_pid_that_now_is_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        (folder / "nats.pid").write_text(f'{{"pid": {stranger.pid}, "parent": 1}}')
+        with services.Nats(tmp_path, port=services.free_port()):
+            assert stranger.poll() is None
+        stranger.send_signal(signal.SIGKILL)
+
+
+def test_it_starts_in_half_a_second(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with services.Nats(tmp_path, port=services.free_port()):
+        assert time.monotonic() - began < 0.5
+
+
+def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker/store").write_text("not a folder")
+    with pytest.raises(embedded.EmbeddedError, match="last words"):
+        services.Nats(tmp_path, port=services.free_port()).start()
+
+
+async def test_a_stranger_cannot_forge_the_answer_to_a_reload(broker: services.Nats) -> None:
+    stand = Stand(broker)
+    name = "x\n[1] 2026/11/21 09:27:58.723056 [ERR] Failed to reload server configuration"
+    with pytest.raises(aiomqtt.MqttError):
+        await Client(broker.port, name, "x" * 32, identifier="x").__aenter__()
+    assert await stand.reconcile(PUMP)
+    url = mqtt.MqttUrl.parse(broker.url)
+    assert (url.host, url.port) == ("127.0.0.1", broker.port)
