@@ -6,13 +6,13 @@ each other.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
 
 import msgspec
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import close_old_connections
 from django.db.models import Q, QuerySet
@@ -39,7 +39,7 @@ async def run(read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         finally:
             close_old_connections()
 
-    return await asyncio.get_running_loop().run_in_executor(_threads, careful)
+    return await sync_to_async(careful, thread_sensitive=False, executor=_threads)()
 
 
 def now_ms() -> int:

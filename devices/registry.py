@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
 from django.contrib.auth.models import AnonymousUser
@@ -61,7 +61,8 @@ def visible_to(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet
 
 def find(user: User | AnonymousUser, key: str, role: Role = Role.VIEWER) -> Device:
     """Return one device; refuses alike what does not exist and what may not be seen (404), then the role (403)."""
-    device = visible_to(user).filter(key=key).first()
+    # What is no key at all may be something that a database refuses to be asked for.
+    device = visible_to(user).filter(key=key).first() if values.is_key(key) else None
     if device is None:
         raise device_unknown(key)
     if role is not Role.VIEWER and not fleets_of(user, role).filter(pk=device.fleet_id).exists():
@@ -94,6 +95,7 @@ def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None
             "and be at most 63 long: it is also the MQTT user name.",
             fields={"key": "is not a valid device key"},
         )
+    check_gateway(key, gateway)
     secret = sealing.new_secret()
     try:
         with transaction.atomic():
@@ -109,6 +111,42 @@ def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None
     except IntegrityError:
         raise Refusal("key_taken", f"A device {key!r} exists already; choose another key.", 409) from None
     return device, secret
+
+
+class Changes(TypedDict, total=False):
+    """What may be changed of a device."""
+
+    name: str
+    fleet: Fleet
+    enabled: bool
+    gateway: Device | None
+
+
+def change(device: Device, changes: Changes) -> None:
+    """Change what is given. A disabled device is disconnected; one behind a gateway has no account of its own."""
+    if "gateway" in changes:
+        check_gateway(device.key, changes["gateway"])
+    with transaction.atomic():
+        row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
+        for field, value in changes.items():
+            setattr(row, field, value)
+        row.save(update_fields=list(changes))
+        changed(row.key)
+
+
+def check_gateway(key: str, gateway: Device | None) -> None:
+    """Refuse what the topics cannot say: they have room for one gateway, and it speaks for itself."""
+    if gateway is None:
+        return
+    if gateway.key == key:
+        problem = "A device cannot be its own gateway."
+    elif gateway.gateway_id is not None:
+        problem = f"{gateway.key} itself speaks through a gateway; choose one that does not."
+    elif Device.objects.filter(gateway__key=key).exists():
+        problem = f"Other devices speak through {key}; a gateway cannot have one itself."
+    else:
+        return
+    raise Refusal("invalid", problem, fields={"gateway": "does not fit"})
 
 
 def rotate(device: Device) -> str:
@@ -145,13 +183,23 @@ def directory() -> dict[str, Entry]:
     return {key: Entry(pk, enabled, gateway, fleet) for key, pk, enabled, gateway, fleet in rows}
 
 
-def credentials() -> list[Credentials]:
-    """Return what brokers have to let in: enabled devices that speak for themselves."""
-    rows = Device.objects.filter(enabled=True, gateway=None).order_by("key")
+def account_versions() -> dict[str, int]:
+    """Return who may log in at the broker, and the version of each secret; enough to see what changed."""
+    return dict(_accounts().values_list("key", "secret_version"))
+
+
+def credentials(keys: list[str] | None = None) -> list[Credentials]:
+    """Return what a broker has to know of these devices, or of all that may log in."""
+    rows = _accounts() if keys is None else _accounts().filter(key__in=keys)
     return [
         Credentials(key, sealing.unseal(box), version)
         for key, box, version in rows.values_list("key", "secret_box", "secret_version")
     ]
+
+
+def _accounts() -> QuerySet[Device]:
+    """Enabled devices that speak for themselves; a gateway's children speak through it."""
+    return Device.objects.filter(enabled=True, gateway=None).order_by("key")
 
 
 def learn(said: wire.Announce) -> None:

@@ -267,6 +267,12 @@ def summary(name: str, head: Head) -> dict[str, Any]:
     }
 
 
+def summaries(keys: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the summary of each of these devices."""
+    heads = Head.objects.filter(device__key__in=keys).select_related("device")
+    return {head.device.key: summary(head.device.name, head) for head in heads}
+
+
 def head_values(head: Head) -> dict[str, Any]:
     """Return metric → newest value."""
     return {name: value for name, (value, _) in head.values.items()}

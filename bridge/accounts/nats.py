@@ -84,8 +84,11 @@ class Nats:
             fresh = {*changes.added, *changes.changed}
             devices = {k: v for k, v in book.devices.items() if k not in changes.removed}
             devices |= {a.key: _login(a) for a in wanted if a.key in fresh}
-            store(self._folder, msgspec.structs.replace(book, devices=devices))
+            newer = msgspec.structs.replace(book, devices=devices)
+            replace(self._folder / CONFIG, render(newer).encode())
             self._reload()
+            # Last, so that whatever fails before is seen as still to be done.
+            replace(self._folder / BOOK, _bound(newer))
         return changes
 
 
@@ -96,7 +99,9 @@ def ensure(folder: Path, own: str, secret: str) -> None:
     except AccountsError:
         # Without a readable book nobody but the hub gets in until the next reconcile refills it.
         devices = {}
-    store(folder, Book(own=own, own_hash=_hash(secret), devices=devices))
+    book = Book(own=own, own_hash=_hash(secret), devices=devices)
+    replace(folder / CONFIG, render(book).encode())
+    replace(folder / BOOK, _bound(book))
 
 
 def load(folder: Path) -> Book:
@@ -107,12 +112,6 @@ def load(folder: Path) -> Book:
     except (OSError, msgspec.DecodeError) as error:
         msg = f"cannot read the broker's accounts from {path}: {error}; start the broker again"
         raise AccountsError(msg) from error
-
-
-def store(folder: Path, book: Book) -> None:
-    """Write what the server reads, then the book: a crash in between is healed by reconciling."""
-    replace(folder / CONFIG, render(book).encode())
-    replace(folder / BOOK, msgspec.json.format(msgspec.json.encode(book)))
 
 
 def render(book: Book) -> str:
@@ -156,6 +155,10 @@ def _login(account: Account) -> Login:
 
 def _hash(secret: str) -> str:
     return bcrypt.hashpw(secret.encode(), bcrypt.gensalt(BCRYPT_ROUNDS, prefix=b"2a")).decode()
+
+
+def _bound(book: Book) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(book))
 
 
 def replace(path: Path, content: bytes) -> None:

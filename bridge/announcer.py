@@ -1,0 +1,112 @@
+"""When something is announced: only what somebody watches, at once, and then at most every so often.
+
+Holds what waits; sends through groups.announce.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final, Protocol
+
+from devices import groups
+
+logger = logging.getLogger(__name__)
+
+# A watcher renews every 5 s; one that has not for this long is gone (live.md).
+WATCH_S: Final = 60.0
+# A person sees no difference below it; one message then carries what came meanwhile.
+SPACING_S: Final = 0.05
+FLEET_SPACING_S: Final = 0.5
+FLEET_CHUNK: Final = 200
+
+
+class Summaries(Protocol):
+    """Reads the summaries of devices: key → what a fleet's page shows."""
+
+    async def __call__(self, keys: list[str]) -> dict[str, dict[str, object]]:
+        """Read."""
+
+
+class Announcer:
+    """Spaces the announcements of each device, and conflates those of fleets."""
+
+    def __init__(self, summaries: Summaries) -> None:
+        """Start with nobody watching."""
+        self._summaries = summaries
+        self._watched: dict[str, float] = {}
+        self._watched_fleets: dict[str, float] = {}
+        self._frames: dict[str, groups.Frames] = {}
+        self._sent_at: dict[str, float] = {}
+        self._fleets: dict[str, set[str]] = {}
+        self._fleets_at = 0.0
+        self._news = asyncio.Event()
+
+    def watch(self, key: str, now: float) -> None:
+        """Somebody looks at a device."""
+        self._watched[key] = now + WATCH_S
+
+    def watch_fleet(self, slug: str, now: float) -> None:
+        """Somebody looks at a fleet."""
+        self._watched_fleets[slug] = now + WATCH_S
+
+    def put(self, message: groups.Message, fleet: str | None, now: float) -> bool:
+        """Take what was stored; whether somebody will hear of it."""
+        key = message["device"] if message["type"] in ("device.frames", "device.state") else ""
+        wanted = self._wanted(self._watched_fleets, fleet or "", now)
+        if wanted and fleet and key:
+            self._fleets.setdefault(fleet, set()).add(key)
+            self._news.set()
+        if message["type"] != "device.frames" or not self._wanted(self._watched, key, now):
+            return wanted
+        waiting = self._frames.get(key)
+        if waiting is None:
+            self._frames[key] = message
+        else:
+            waiting["frames"] = [*waiting["frames"], *message["frames"]]
+        self._news.set()
+        return True
+
+    @staticmethod
+    def _wanted(watched: dict[str, float], name: str, now: float) -> bool:
+        until = watched.get(name, 0.0)
+        if until and until < now:
+            del watched[name]
+        return until >= now
+
+    def due(self, now: float) -> list[groups.Message]:
+        """Take the frames whose device was silent for long enough."""
+        keys = [key for key in self._frames if now - self._sent_at.get(key, 0.0) >= SPACING_S]
+        for key in keys:
+            self._sent_at[key] = now
+        return [self._frames.pop(key) for key in keys]
+
+    async def due_fleets(self, now: float) -> list[groups.Message]:
+        """Take the summaries of watched fleets, twice a second at most."""
+        if not self._fleets or now - self._fleets_at < FLEET_SPACING_S:
+            return []
+        self._fleets_at = now
+        fleets, self._fleets = self._fleets, {}
+        messages: list[groups.Message] = []
+        for slug, keys in fleets.items():
+            devices = list((await self._summaries(sorted(keys))).items())
+            for at in range(0, len(devices), FLEET_CHUNK):
+                chunk = dict(devices[at : at + FLEET_CHUNK])
+                messages.append({"type": "fleet.summary", "fleet": slug, "devices": chunk})
+        return messages
+
+    async def run(self) -> None:
+        """Send what is due, for ever."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            now = time.monotonic()
+            await groups.announce(*self.due(now))
+            try:
+                await groups.announce(*await self.due_fleets(now))
+            except Exception:
+                logger.exception("cannot read the summaries of fleets; the next ones will tell")
+            if self._frames or self._fleets:
+                await asyncio.sleep(SPACING_S)
+                self._news.set()

@@ -1,0 +1,87 @@
+"""PURE. What is gathered between two commits: messages sorted by what they say, and by whether they may say it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from devices import wire
+from devices.values import Bad, Reason
+
+
+class Entry(Protocol):
+    """What has to be known of a device to take its messages."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it may speak."""
+
+    @property
+    def gateway(self) -> str | None:
+        """Who speaks for it."""
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that cannot be taken in, and why."""
+
+    key: str
+    message: wire.Message
+    reason: Reason
+    detail: str
+
+
+class Batch(msgspec.Struct, kw_only=True):
+    """What one commit stores. `events` keeps the order of arrival."""
+
+    messages: list[wire.Message]
+    events: list[wire.Frame | wire.Presence] = []
+    announces: list[wire.Announce] = []
+    acks: list[wire.Ack] = []
+    rejects: list[Rejected] = []
+
+    @property
+    def stranger(self) -> bool:
+        """Whether a device spoke that the directory does not know; it may be newer than the directory."""
+        return any(rejected.reason == "device_unknown" for rejected in self.rejects)
+
+
+Read = Callable[[wire.Message], tuple[str | None, list[wire.Event]]]
+
+
+def sort(messages: list[wire.Message], read: Read, directory: Mapping[str, Entry]) -> Batch:
+    """Read each message and sort what it says; whatever is wrong with one concerns that one alone."""
+    batch = Batch(messages=messages)
+    for message in messages:
+        try:
+            gateway, events = read(message)
+            _check(gateway, events, directory)
+        except Bad as bad:
+            key = wire.device_of(message.topic)
+            batch.rejects.append(Rejected(key=key, message=message, reason=bad.reason, detail=bad.detail))
+        else:
+            _put(batch, events)
+    return batch
+
+
+def _check(gateway: str | None, events: Iterable[wire.Event], directory: Mapping[str, Entry]) -> None:
+    for key in {event.device for event in events}:
+        entry = directory.get(key)
+        if entry is None:
+            raise Bad("device_unknown", f"no device {key!r} is registered; add it on the dashboard or with `provision`")
+        if not entry.enabled:
+            raise Bad("device_disabled", f"{key!r} is disabled; enable it on the dashboard")
+        if gateway is not None and entry.gateway != gateway:
+            raise Bad("device_unknown", f"{key!r} is not registered behind the gateway {gateway!r}")
+
+
+def _put(batch: Batch, events: Iterable[wire.Event]) -> None:
+    for event in events:
+        match event:
+            case wire.Frame() | wire.Presence():
+                batch.events.append(event)
+            case wire.Announce():
+                batch.announces.append(event)
+            case wire.Ack():
+                batch.acks.append(event)
