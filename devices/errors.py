@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 
-class Refusal(Exception):  # noqa: N818  a refusal is an answer, not a fault of ours
+class Refusal(Exception):
     """The request cannot be granted. `code` for programs, `message` says what to do, `fields` names what is wrong."""
 
     def __init__(self, code: str, message: str, status: int = 400, fields: dict[str, str] | None = None) -> None:
@@ -63,6 +63,8 @@ def as_json(error: Exception, context: dict[str, Any]) -> Response | None:
 def _sentence(error: Exception) -> str:
     if isinstance(error, Http404):
         return "There is nothing here, or you may not see it."
+    if isinstance(error, exceptions.PermissionDenied) and str(error.detail).startswith("CSRF"):
+        return f"{error.detail} Send the page's token as header X-CSRFToken, or sign in with Authorization: Token."
     if isinstance(error, PermissionDenied | exceptions.PermissionDenied):
         return "Your role does not allow this; ask a manager of the fleet."
     if isinstance(error, exceptions.NotAuthenticated):
@@ -81,5 +83,3 @@ def _fields(detail: object, prefix: str = "") -> dict[str, str]:
     if isinstance(detail, list):
         return {prefix: " ".join(str(item) for item in detail)}
     return {prefix: str(detail)}
-
-

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
+from knox.models import AbstractAuthToken
 
 from devices import lifecycle, values
 
@@ -224,3 +225,18 @@ class CommandEvent(models.Model):
     def __str__(self) -> str:
         """Say what was proved."""
         return f"{self.state}: {self.proof}"
+
+
+class Token(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
+    """What a program signs in with, kept as hash; `name` says what for, so that its owner knows which to revoke."""
+
+    name = models.CharField(max_length=128, blank=True)
+
+    class Meta:
+        """Listed for one user, newest first."""
+
+        indexes = [models.Index(F("user"), F("created").desc(), name="token_newest")]
+
+    def __str__(self) -> str:
+        """Name it without giving it away."""
+        return self.name or self.token_key

@@ -40,6 +40,20 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='Token',
+            fields=[
+                ('digest', models.CharField(max_length=128, primary_key=True, serialize=False)),
+                ('token_key', models.CharField(db_index=True, max_length=25)),
+                ('created', models.DateTimeField(auto_now_add=True)),
+                ('expiry', models.DateTimeField(blank=True, null=True)),
+                ('name', models.CharField(blank=True, max_length=128)),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='auth_token_set', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'indexes': [models.Index(models.F('user'), models.OrderBy(models.F('created'), descending=True), name='token_newest')],
+            },
+        ),
+        migrations.CreateModel(
             name='Command',
             fields=[
                 ('id', models.CharField(max_length=12, primary_key=True, serialize=False)),
