@@ -1,0 +1,94 @@
+"""What a request may say: strict JSON, and fields that are known by name. What every view of the API shares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.parsers import JSONParser
+from rest_framework.views import APIView
+
+from devices import values
+from devices.errors import Refusal
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from rest_framework.request import Request
+
+# Nothing that is asked for is longer than what a device may send.
+MAX_BODY: Final = values.MAX_PAYLOAD
+
+
+def now() -> int:
+    """Tell the time, in ms: the one clock of the API."""
+    return time.time_ns() // 1_000_000
+
+
+class Json(JSONParser):
+    """The JSON that devices must speak, for people's programs too: no NaN, no doubled key, bounded size and depth."""
+
+    def parse(self, stream: Any, *_: object, **__: object) -> Any:  # noqa: ANN401  any JSON
+        """Decode the body."""
+        payload = stream.read(MAX_BODY + 1)
+        if len(payload) > MAX_BODY:
+            raise Refusal("too_large", f"The body has more than {MAX_BODY} bytes.", 413)
+        try:
+            return values.json_of(payload)
+        except values.Bad as bad:
+            raise ParseError(f"The body is not taken as JSON: {bad.detail}.") from None
+
+
+class View(APIView):
+    """A view of the API."""
+
+    parser_classes = (Json,)
+
+
+class Strict(serializers.Serializer[Any]):
+    """Fields that a request may have. One that is not among them is refused by name: a typo must not vanish."""
+
+    def to_internal_value(self, data: Any) -> Any:  # noqa: ANN401  as the framework has it
+        """Check the names, then the values."""
+        if isinstance(data, Mapping) and (unknown := [name for name in data if name not in self.fields]):
+            known = ", ".join(self.fields)
+            raise ValidationError({str(name)[:64]: f"is not known here; known are: {known}." for name in unknown})
+        return super().to_internal_value(data)
+
+
+class Shape(serializers.Serializer[Any]):
+    """Fields of an answer."""
+
+
+@extend_schema_field(OpenApiTypes.INT64)
+class Instant(serializers.Field[datetime, Any, int, datetime]):
+    """A datetime as the API tells time: ms since the epoch, UTC."""
+
+    def to_representation(self, value: datetime) -> int:
+        """Count the ms."""
+        return round(value.timestamp() * 1000)
+
+
+def body(request: Request, shape: type[Strict], *, partial: bool = False) -> dict[str, Any]:
+    """Read the request's body, or refuse it naming each wrong field."""
+    return _checked(shape(data=request.data, partial=partial))
+
+
+def query(request: Request, shape: type[Strict]) -> dict[str, Any]:
+    """Read the request's parameters, or refuse them by name."""
+    return _checked(shape(data=request.query_params.dict()))
+
+
+def _checked(asked: Strict) -> dict[str, Any]:
+    asked.is_valid(raise_exception=True)
+    return cast("dict[str, Any]", asked.validated_data)
+
+
+def user_of(request: Request) -> User:
+    """Return who asks; the default permission has made sure that it is somebody."""
+    return cast("User", request.user)

@@ -1,0 +1,216 @@
+"""devices/: the registry, and where each device stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from django.conf import settings
+from django.db.models import Q
+from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from devices import presence, registry, telemetry
+from devices.api.asked import Instant, Shape, Strict, View, body, query, user_of
+from devices.api.pages import Paged, page, paged
+from devices.models import Device, Head, Role
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+
+class AnyValue(serializers.JSONField):
+    """Number, true, false or text."""
+
+
+class DevicesAsked(Paged):
+    """Which devices to list."""
+
+    fleet = serializers.CharField(required=False, help_text="slug of a fleet")
+    presence = serializers.ChoiceField(get_args(presence.Presence), required=False)
+    q = serializers.CharField(required=False, max_length=128, help_text="text in key or name")
+
+
+class DeviceAsked(Strict):
+    """A device to be made."""
+
+    key = serializers.CharField()
+    name = serializers.CharField(max_length=128, default="", allow_blank=True)
+    fleet = serializers.CharField(required=False, help_text="slug; not needed if you manage one alone")
+    gateway = serializers.CharField(required=False, allow_null=True, help_text="key of the device it speaks through")
+
+
+class DeviceChanged(Strict):
+    """What can be changed of a device."""
+
+    name = serializers.CharField(max_length=128, allow_blank=True, required=False)
+    fleet = serializers.CharField(required=False)
+    enabled = serializers.BooleanField(required=False)
+    gateway = serializers.CharField(required=False, allow_null=True)
+
+
+class MqttShape(Shape):
+    """Where a device connects, and as whom."""
+
+    host = serializers.CharField()
+    port = serializers.IntegerField()
+    username = serializers.CharField()
+
+
+class Credentials(Shape):
+    """The only time that a secret is told."""
+
+    key = serializers.CharField()
+    secret = serializers.CharField()
+    mqtt = MqttShape()
+
+
+class PresenceShape(Shape):
+    """Presence with its reason."""
+
+    state = serializers.ChoiceField(get_args(presence.Presence), source="presence")
+    because = serializers.CharField()
+    since = serializers.IntegerField()
+
+
+class HeadShape(Shape):
+    """The newest state: `values` is metric → value, `times` is metric → ts."""
+
+    seq = serializers.IntegerField()
+    ts = serializers.IntegerField(allow_null=True)
+    values = serializers.SerializerMethodField()
+    times = serializers.SerializerMethodField()
+
+    @extend_schema_field(serializers.DictField(child=AnyValue()))
+    def get_values(self, head: Head) -> dict[str, Any]:
+        """Metric → newest value."""
+        return telemetry.head_values(head)
+
+    @extend_schema_field(serializers.DictField(child=serializers.IntegerField()))
+    def get_times(self, head: Head) -> dict[str, int]:
+        """Metric → ts of its newest value."""
+        return {name: ts for name, (_, ts) in head.values.items()}
+
+
+class DeviceShape(Shape):
+    """A device in a list."""
+
+    key = serializers.CharField()
+    name = serializers.CharField()
+    fleet = serializers.CharField(source="fleet.slug")
+    gateway = serializers.CharField(source="gateway.key", allow_null=True)
+    enabled = serializers.BooleanField()
+    model = serializers.CharField()
+    firmware = serializers.CharField()
+    created_at = Instant()
+    presence = PresenceShape(source="head")
+    head = HeadShape()
+
+
+Kind = inline_serializer(
+    "Metric",
+    {name: serializers.CharField() for name in ("name", "unit", "class", "type")},
+    many=True,
+)
+Order = inline_serializer(
+    "CommandKind",
+    {
+        "name": serializers.CharField(),
+        "type": serializers.CharField(),
+        "min": serializers.FloatField(required=False),
+        "max": serializers.FloatField(required=False),
+        "step": serializers.FloatField(required=False),
+        "unit": serializers.CharField(required=False),
+        "options": serializers.ListField(child=AnyValue(), required=False),
+    },
+    many=True,
+)
+
+
+class WholeDevice(DeviceShape):
+    """A device with what it measures and what it can be told."""
+
+    metrics = serializers.SerializerMethodField()
+    commands = serializers.SerializerMethodField()
+
+    @extend_schema_field(Kind)
+    def get_metrics(self, device: Device) -> list[dict[str, str]]:
+        """Name, unit, class and type of each metric."""
+        rows = device.metrics.order_by("name").values_list("name", "unit", "device_class", "type")
+        return [dict(zip(("name", "unit", "class", "type"), row, strict=True)) for row in rows]
+
+    @extend_schema_field(Order)
+    def get_commands(self, device: Device) -> list[dict[str, Any]]:
+        """Name, type and limits of each command that the device announced."""
+        return [{"name": name, **kind} for name, kind in device.commands.items()]
+
+
+class Devices(View):
+    """The devices that one may see."""
+
+    @extend_schema(operation_id="devices_list", parameters=[DevicesAsked], responses=paged("Device", DeviceShape))
+    def get(self, request: Request) -> Response:
+        """List devices by key."""
+        asked = query(request, DevicesAsked)
+        rows = registry.visible_to(user_of(request))
+        if "fleet" in asked:
+            rows = rows.filter(fleet__slug=asked["fleet"])
+        if "presence" in asked:
+            rows = rows.filter(head__presence=asked["presence"])
+        if "q" in asked:
+            rows = rows.filter(Q(key__icontains=asked["q"]) | Q(name__icontains=asked["q"]))
+        return page(rows, ("key",), DeviceShape, asked)
+
+    @extend_schema(request=DeviceAsked, responses={201: Credentials})
+    def post(self, request: Request) -> Response:
+        """Make a device. Its secret is told this once."""
+        asked = body(request, DeviceAsked)
+        user = user_of(request)
+        fleet = registry.fleet_for(user, asked.get("fleet"))
+        gateway = registry.find(user, asked["gateway"], Role.MANAGER) if asked.get("gateway") else None
+        device, secret = registry.create(asked["key"], fleet, asked["name"], gateway)
+        return Response(credentials(device, secret), status=201)
+
+
+class OneDevice(View):
+    """One device."""
+
+    @extend_schema(responses=WholeDevice)
+    def get(self, request: Request, key: str) -> Response:
+        """Tell where it stands, what it measures and what it can be told."""
+        return Response(WholeDevice(registry.find(user_of(request), key)).data)
+
+    @extend_schema(request=DeviceChanged, responses=WholeDevice)
+    def patch(self, request: Request, key: str) -> Response:
+        """Change name, fleet, gateway, or whether it may connect."""
+        user = user_of(request)
+        device = registry.find(user, key, Role.MANAGER)
+        asked = body(request, DeviceChanged, partial=True)
+        if "fleet" in asked:
+            asked["fleet"] = registry.fleet_for(user, asked["fleet"])
+        if asked.get("gateway"):
+            asked["gateway"] = registry.find(user, asked["gateway"], Role.MANAGER)
+        registry.change(device, cast("registry.Changes", asked))
+        return Response(WholeDevice(registry.find(user, key)).data)
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, key: str) -> Response:
+        """Delete it with its journal."""
+        registry.remove(registry.find(user_of(request), key, Role.MANAGER))
+        return Response(status=204)
+
+
+class Rotation(View):
+    """A device's secret."""
+
+    @extend_schema(request=None, responses=Credentials)
+    def post(self, request: Request, key: str) -> Response:
+        """Make a new secret, told this once; the session of the old one is cut."""
+        device = registry.find(user_of(request), key, Role.MANAGER)
+        return Response(credentials(device, registry.rotate(device)))
+
+
+def credentials(device: Device, secret: str) -> dict[str, Any]:
+    """Return what a device needs to connect."""
+    where = {"host": settings.MQTT_PUBLIC_HOST, "port": settings.MQTT_PUBLIC_PORT, "username": device.key}
+    return {"key": device.key, "secret": secret, "mqtt": where}

@@ -1,0 +1,81 @@
+"""fleets/: the devices that people share, and who may do what with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from devices import members, registry
+from devices.api.asked import Shape, Strict, View, body, query, user_of
+from devices.api.pages import Paged, page, paged
+from devices.models import Fleet, Membership, Role
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+
+class FleetShape(Shape):
+    """A fleet, and what one is in it (null: an administrator, who is no member)."""
+
+    slug = serializers.CharField()
+    name = serializers.CharField()
+    devices = serializers.IntegerField(source="size", help_text="how many")
+    role = serializers.ChoiceField(Role.choices, allow_null=True)
+
+
+class MemberShape(Shape):
+    """A member and their role."""
+
+    user = serializers.CharField(source="user.username")
+    role = serializers.ChoiceField(Role.choices)
+
+
+class MemberAsked(Strict):
+    """Who shall be what."""
+
+    user = serializers.CharField(max_length=150)
+    role = serializers.ChoiceField(Role.choices)
+
+
+class Fleets(View):
+    """The fleets that one may see."""
+
+    @extend_schema(operation_id="fleets_list", parameters=[Paged], responses=paged("Fleet", FleetShape))
+    def get(self, request: Request) -> Response:
+        """List fleets by slug."""
+        user = user_of(request)
+        mine = Membership.objects.filter(fleet=OuterRef("pk"), user_id=user.pk).values("role")
+        rows = registry.fleets_of(user).annotate(size=Count("devices"), role=Subquery(mine))
+        return page(cast("QuerySet[Fleet]", rows), ("slug",), FleetShape, query(request, Paged))
+
+
+class Members(View):
+    """The members of a fleet; for its managers."""
+
+    @extend_schema(operation_id="fleets_members_list", parameters=[Paged], responses=paged("Member", MemberShape))
+    def get(self, request: Request, slug: str) -> Response:
+        """List members in the order in which they came."""
+        fleet = members.find(user_of(request), slug, Role.MANAGER)
+        return page(members.of(fleet), ("pk",), MemberShape, query(request, Paged))
+
+    @extend_schema(request=MemberAsked, responses={200: MemberShape, 201: MemberShape})
+    def post(self, request: Request, slug: str) -> Response:
+        """Make somebody a member (201), or change their role (200)."""
+        fleet = members.find(user_of(request), slug, Role.MANAGER)
+        asked = body(request, MemberAsked)
+        membership, new = members.put(fleet, asked["user"], asked["role"])
+        return Response(MemberShape(membership).data, status=201 if new else 200)
+
+
+class OneMember(View):
+    """A member of a fleet."""
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, slug: str, username: str) -> Response:
+        """End a membership."""
+        members.drop(members.find(user_of(request), slug, Role.MANAGER), username)
+        return Response(status=204)

@@ -1,0 +1,104 @@
+"""tokens/: what programs sign in with. Made from name and password, told once, kept as hash, ended by time or hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_in
+from django.db.models import Q
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from devices.api.asked import Instant, Shape, Strict, View, body, query, user_of
+from devices.api.pages import Paged, page, paged
+from devices.errors import Refusal
+from devices.models import Token
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from rest_framework.request import Request
+
+
+class TokenAsked(Strict):
+    """Who wants a token, and what for."""
+
+    username = serializers.CharField(max_length=150)
+    password = serializers.CharField(max_length=4096, trim_whitespace=False)
+    name = serializers.CharField(max_length=128, default="", allow_blank=True, help_text="what it is for")
+
+
+class TokenMade(Shape):
+    """The only time that a token is told."""
+
+    id = serializers.CharField(source="token_key")
+    token = serializers.CharField()
+    expires_at = Instant(source="expiry")
+
+
+class TokenShape(Shape):
+    """A token without its secret part."""
+
+    id = serializers.CharField(source="token_key")
+    name = serializers.CharField()
+    created_at = Instant(source="created")
+    expires_at = Instant(source="expiry", allow_null=True)
+
+
+class Tokens(View):
+    """One's own tokens."""
+
+    def get_authenticators(self) -> list[Any]:
+        """Take a password from anybody: who asks for a token has none, or an old one."""
+        return [] if _is_post(self) else super().get_authenticators()
+
+    def get_permissions(self) -> Any:  # noqa: ANN401  as the framework has it
+        """Let anybody ask for a token."""
+        return [] if _is_post(self) else super().get_permissions()
+
+    @extend_schema(operation_id="tokens_list", parameters=[Paged], responses=paged("Token", TokenShape))
+    def get(self, request: Request) -> Response:
+        """List one's own tokens, newest first."""
+        rows = Token.objects.filter(Q(expiry=None) | Q(expiry__gt=timezone.now()), user=user_of(request))
+        return page(rows, ("-created", "-digest"), TokenShape, query(request, Paged))
+
+    @extend_schema(auth=[], request=TokenAsked, responses={201: TokenMade})
+    def post(self, request: Request) -> Response:
+        """Make a token from name and password. Send it as `Authorization: Token …`."""
+        asked = body(request, TokenAsked)
+        user = _signed_in(request._request, asked["username"], asked["password"])  # noqa: SLF001  axes needs Django's own
+        row, token = Token.objects.create(user, name=asked["name"])
+        row.token = token
+        return Response(TokenMade(row).data, status=201)
+
+
+class OneToken(View):
+    """One of one's own tokens."""
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, token: str) -> Response:
+        """Revoke it: whoever uses it is refused from now on."""
+        gone, _ = Token.objects.filter(user=user_of(request), token_key=token).delete()
+        if not gone:
+            raise Refusal("not_found", f"You have no token {token!r}.", 404)
+        return Response(status=204)
+
+
+def _is_post(view: View) -> bool:
+    request = getattr(view, "request", None)
+    return request is not None and request.method == "POST"
+
+
+def _signed_in(request: HttpRequest, username: str, password: str) -> User:
+    """Check a password; too many wrong ones lock name and address out for a while."""
+    user = authenticate(request, username=username, password=password)
+    if getattr(request, "axes_locked_out", False):
+        request.axes_locked_out = False  # type: ignore[attr-defined]  # else its middleware answers in HTML
+        raise Refusal("too_many_requests", "Too many wrong passwords; wait a quarter of an hour, then try again.", 429)
+    if not isinstance(user, User):
+        raise Refusal("wrong_password", "The user name or the password is wrong.", 401)
+    user_logged_in.send(sender=User, request=request, user=user)
+    return user

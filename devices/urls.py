@@ -1,0 +1,28 @@
+"""Addresses of the API, below /api/v1/."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from devices.api import commands, devices, fleets, frames, nowhere, rejects, tokens
+
+app_name = "api"
+urlpatterns = [
+    path("tokens/", tokens.Tokens.as_view(), name="tokens"),
+    path("tokens/<slug:token>/", tokens.OneToken.as_view(), name="token"),
+    path("devices/", devices.Devices.as_view(), name="devices"),
+    path("devices/<str:key>/", devices.OneDevice.as_view(), name="device"),
+    path("devices/<str:key>/rotate/", devices.Rotation.as_view(), name="rotate"),
+    path("devices/<str:key>/frames/", frames.Frames.as_view(), name="frames"),
+    path("devices/<str:key>/commands/", commands.Commands.as_view(), name="commands"),
+    path("commands/<slug:cid>/", commands.OneCommand.as_view(), name="command"),
+    path("commands/<slug:cid>/cancel/", commands.Cancellation.as_view(), name="cancel"),
+    path("fleets/", fleets.Fleets.as_view(), name="fleets"),
+    path("fleets/<slug:slug>/members/", fleets.Members.as_view(), name="members"),
+    path("fleets/<slug:slug>/members/<str:username>/", fleets.OneMember.as_view(), name="member"),
+    path("rejects/", rejects.Rejects.as_view(), name="rejects"),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+    re_path("", nowhere.Nowhere.as_view()),
+]
