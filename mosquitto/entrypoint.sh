@@ -74,6 +74,7 @@ conf=${MOSQUITTO_CONF:-/mosquitto/config/mosquitto.conf}
 [ -r "$conf" ] || die "$conf cannot be read; set MOSQUITTO_CONF"
 accounts=$(setting plugin_opt_config_file)
 data=$(setting persistence_location)
+data=${data%/}
 mkdir -p "$data"
 own "$data"
 plugin=$(find_plugin)

@@ -171,21 +171,28 @@ def mosquitto(tmp: Path) -> Iterator[Service]:
     """Mosquitto from the shipped files, with port and folders replaced."""
     program = need("mosquitto")
     port, user, secret = free_port(), "Hub-test", secrets.token_urlsafe(32)
-    conf, data = tmp / "mosquitto.conf", tmp / "mosquitto"
-    text = (ROOT / "mosquitto/mosquitto.conf").read_text()
-    text = text.replace("listener 1883\n", f"listener {port} {LOOPBACK}\n").replace("/mosquitto/data/", f"{data}/")
-    # Started by root it would become a user who cannot enter a test's folder.
-    conf.write_text(text + ("user root\n" if os.geteuid() == 0 else ""))
-    env = {
-        "MOSQUITTO_CONF": str(conf),
-        "MQTT_USERNAME": user,
-        "MQTT_PASSWORD": secret,
-        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
-    }
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    conf = str(mosquitto_conf(tmp, port))
+    env = {"MOSQUITTO_CONF": conf, "MQTT_USERNAME": user, "MQTT_PASSWORD": secret, "PATH": path}
     command: list[str | Path] = ["sh", ROOT / "mosquitto/entrypoint.sh"]
     url = f"mqtt://{user}:{secret}@{LOOPBACK}:{port}"
     with running(Service(command, port, url, tmp / "mosquitto.log", env=env)) as service:
         yield service
+
+
+def mosquitto_conf(folder: Path, port: int) -> Path:
+    """The shipped configuration, to be run in this folder on this port."""
+    text = (ROOT / "mosquitto/mosquitto.conf").read_text()
+    for shipped, here in (
+        ("listener 1883\n", f"listener {port} {LOOPBACK}\n"),
+        ("/mosquitto/data/", f"{folder}/mosquitto/"),
+    ):
+        assert shipped in text, f"{shipped!r} is no longer in mosquitto.conf"
+        text = text.replace(shipped, here)
+    # Started by root it would become a user who cannot enter a test's folder.
+    path = folder / "mosquitto.conf"
+    path.write_text(text + ("user root\n" if os.geteuid() == 0 else ""))
+    return path
 
 
 @contextmanager
