@@ -85,6 +85,7 @@ class Broker:
         self.config = self.folder / "nats.conf"
         self.host = host
         self.port = port
+        self.accounts = nats.Nats(self.folder, self.reload)
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -101,10 +102,6 @@ class Broker:
         if self._child is None:
             raise EmbeddedError("the embedded broker is not running; start() it first")
         return self._child.pid
-
-    def accounts(self) -> nats.Nats:
-        """The device accounts of this broker."""
-        return nats.Nats(self.folder, self.reload)
 
     def reload(self) -> None:
         """Make the server read its accounts again, and return when it goes by them."""

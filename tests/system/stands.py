@@ -75,7 +75,7 @@ class Stand:
     @asynccontextmanager
     async def accounts(self) -> AsyncIterator[Accounts]:
         if isinstance(self.service, services.Nats):
-            yield self.service.accounts()
+            yield self.service.accounts
             return
         url = mqtt.MqttUrl.parse(self.service.url)
         async with mqtt.control(url) as exchange:

@@ -181,3 +181,19 @@ async def test_a_stranger_cannot_forge_the_answer_to_a_reload(broker: services.N
     assert await stand.reconcile(PUMP)
     url = mqtt.MqttUrl.parse(broker.url)
     assert (url.host, url.port) == ("127.0.0.1", broker.port)
+
+
+async def test_a_failed_reload_is_tried_again_by_the_next_reconcile(
+    broker: services.Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(broker)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", unable)
+        with pytest.raises(OSError, match="not today"):
+            await stand.reconcile(PUMP)
+    assert (await stand.reconcile(PUMP)).added == ["pump-1"]
+    assert not await stand.refuses(PUMP)
+
+
+def unable(_pid: int, _number: int) -> None:
+    raise OSError("not today")
