@@ -59,4 +59,4 @@ def ask_layer() -> None:
     """One message through the channel layer, to nobody."""
     layer = get_channel_layer()
     assert layer is not None, "CHANNEL_LAYERS has no default"
-    async_to_sync(layer.group_send)("readyz", {"type": "readyz"})
+    async_to_sync(layer.send)("readyz", {"type": "readyz"})

@@ -168,8 +168,7 @@ NODE = BASE_DIR / "node_modules"
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [
-    ("vendor/tabler/css", NODE / "@tabler" / "core" / "dist" / "css"),  # its dist/img and dist/libs are 8 MB more
-    ("vendor/tabler/js", NODE / "@tabler" / "core" / "dist" / "js"),
+    *((f"vendor/tabler/{part}", NODE / "@tabler" / "core" / "dist" / part) for part in ("css", "js", "img")),  # no libs
     ("vendor/uplot", NODE / "uplot" / "dist"),
 ]
 STORAGES = {

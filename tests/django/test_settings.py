@@ -1,0 +1,239 @@
+"""The deployment checks, the three health addresses, and how static files leave the house."""
+
+import asyncio
+import io
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import structlog
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core.checks import CheckMessage
+from django.http import HttpRequest, HttpResponse
+from django.test import AsyncClient, Client
+from pytest_django import Settings
+
+from hub import checks, env, logs, static
+from hub.settings import channel_layer, database
+
+PRODUCTION = {
+    "DATABASE_URL": "postgres://hub:secret@db:5432/hub",
+    "REDIS_URL": "redis://cache:6379/0",
+    "MQTT_URL": "mqtts://bridge:secret@broker.example.org",
+    "BROKER_ACCOUNTS": "dynsec",
+    "SECRET_KEY": "Zk3-pQ9_" * 8,
+    "ALLOWED_HOSTS": "hub.example.org",
+    "HUB_ORIGINS": "https://hub.example.org",
+}
+
+
+def mistakes(**different: str) -> list[CheckMessage]:
+    return list(checks.mistakes(env.read({"HUB_DATA": "/nowhere", **PRODUCTION, **different})))
+
+
+def test_a_production_environment_is_clean() -> None:
+    assert mistakes() == []
+
+
+@pytest.mark.parametrize(
+    ("different", "found"),
+    [
+        ({"SECRET_KEY": "short"}, "hub.E001"),
+        ({"SECRET_KEY": "django-insecure-" + "k" * 50}, "hub.E001"),
+        ({"ALLOWED_HOSTS": "hub.example.org,*"}, "hub.E002"),
+        ({"HUB_ORIGINS": ""}, "hub.E003"),
+        ({"REDIS_URL": ""}, "hub.E004"),
+        ({"HUB_ORIGINS": "https://hub.example.org,http://hub.example.org"}, "hub.W001"),
+        ({"MQTT_URL": "mqtt://bridge:secret@broker.example.org"}, "hub.W002"),
+        ({"DATABASE_URL": "sqlite:////data/hub.sqlite3"}, "hub.W003"),
+    ],
+)
+def test_each_deployment_mistake_is_found_with_a_hint(different: dict[str, str], found: str) -> None:
+    (only,) = mistakes(**different)
+    assert only.id == found
+    assert only.hint
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_plain_mqtt_on_loopback_is_fine(host: str) -> None:
+    assert mistakes(MQTT_URL=f"mqtt://bridge:secret@{host}:1883") == []
+
+
+def manage(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    keep = {
+        name: value for name, value in os.environ.items() if name not in {each.upper() for each in env.Env.__slots__}
+    }
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.run(
+        command,
+        cwd=env.CHECKOUT,
+        env={**keep, **environ, "HUB_NO_BOOTSTRAP": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_djangos_own_deployment_checks_are_clean_in_production(tmp_path: Path) -> None:
+    done = manage({**PRODUCTION, "HUB_DATA": str(tmp_path)}, "check", "--deploy", "--fail-level", "WARNING")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_mistaken_environment_is_named_without_a_traceback(tmp_path: Path) -> None:
+    done = manage({"HUB_DATA": str(tmp_path), "MQTT_URL": "nonsense", "HUB_DEBUG": "nonsense"}, "check")
+    assert done.returncode == 1
+    assert done.stderr.startswith("The environment has mistakes:\n  - ")
+    assert "Traceback" not in done.stderr
+
+
+# --- health
+
+
+def test_the_process_is_alive_even_without_a_database(client: Client) -> None:
+    assert client.get("/healthz").json() == {"alive": True}
+
+
+@pytest.mark.django_db
+def test_ready_means_the_database_answers(client: Client) -> None:
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()) == (200, {"ready": True, "database": True})
+
+
+@pytest.mark.django_db
+def test_not_ready_is_503_and_does_not_say_why(client: Client, settings: Settings) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1"
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [{"address": "redis://127.0.0.1:1"}]},
+        }
+    }
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()) == (503, {"ready": False, "database": True, "layer": False})
+
+
+def test_metrics_are_prometheus_text(client: Client) -> None:
+    response = client.get("/metrics")
+    assert response["Content-Type"].startswith("text/plain")
+    assert b"process_start_time_seconds" in response.content
+
+
+# --- static files
+
+UPLOT = "vendor/uplot/uPlot.esm.js"
+
+
+def test_front_end_libraries_are_served_without_collectstatic(client: Client) -> None:
+    response = client.get(staticfiles_storage.url(UPLOT))
+    assert response.status_code == 200
+    assert response.content == Path(str(finders.find(UPLOT))).read_bytes()
+    assert response["Content-Type"].startswith("text/javascript")
+
+
+async def test_they_are_served_the_same_under_asgi(async_client: AsyncClient) -> None:
+    response = await async_client.get(staticfiles_storage.url(UPLOT))
+    assert response.status_code == 200
+    assert not response.streaming
+
+
+def test_a_browser_that_has_the_file_gets_304(client: Client) -> None:
+    first = client.get(staticfiles_storage.url(UPLOT))
+    again = client.get(staticfiles_storage.url(UPLOT), headers={"If-None-Match": first["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_static_middleware_is_no_detour_in_either_world() -> None:
+    async def asynchronous(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse("a")
+
+    def synchronous(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse("s")
+
+    assert asyncio.iscoroutinefunction(static.Files(synchronous)) is False
+    assert static.Files(asynchronous).asynchronous
+
+
+@pytest.mark.parametrize(
+    "folder", ["@tabler/core/dist/css", "@tabler/core/dist/js", "@tabler/core/dist/img", "uplot/dist"]
+)
+def test_only_chosen_folders_of_node_modules_are_public(folder: str) -> None:
+    chosen = {Path(path) for _, path in settings.STATICFILES_DIRS}
+    assert env.CHECKOUT / "node_modules" / folder in chosen
+    assert len(chosen) == 4
+
+
+def test_collectstatic_hashes_every_name(tmp_path: Path) -> None:
+    code = (
+        "import django; django.setup()\n"
+        "from django.conf import settings; from django.core.management import call_command as c\n"
+        f"settings.STATIC_ROOT = {str(tmp_path)!r}; c('collectstatic', verbosity=0, interactive=False)\n"
+        "from django.contrib.staticfiles.storage import staticfiles_storage as s\n"
+        f"print(s.url({UPLOT!r}))"
+    )
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "hub.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=env.CHECKOUT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("/static/vendor/uplot/uPlot.esm.")
+    assert done.stdout.strip() != f"/static/{UPLOT}"
+
+
+# --- parts and logs
+
+
+def test_sqlite_waits_and_commits_to_the_disk() -> None:
+    options = database("sqlite:////tmp/x.sqlite3")["OPTIONS"]
+    assert options["transaction_mode"] == "IMMEDIATE"
+    assert "journal_mode=WAL" in options["init_command"]
+    assert "synchronous=FULL" in options["init_command"]
+
+
+def test_the_layer_of_several_processes_is_pub_sub_under_its_own_prefix() -> None:
+    layer = channel_layer("redis://cache")
+    assert layer["BACKEND"] == "channels_redis.pubsub.RedisPubSubChannelLayer"
+    assert layer["CONFIG"]["prefix"] == "hub"
+
+
+def written(**fields: object) -> str:
+    """The line that this event makes."""
+    stream = io.StringIO()
+    described = logs.configure()["formatters"]["line"]
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=described["foreign_pre_chain"], processors=described["processors"]
+        )
+    )
+    logger = logging.getLogger("hub.tests.logs")
+    logger.addHandler(handler)
+    try:
+        structlog.get_logger("hub.tests.logs").warning("happened", **fields)
+    finally:
+        logger.removeHandler(handler)
+    return stream.getvalue()
+
+
+def test_an_event_is_one_line_of_key_and_value() -> None:
+    line = written(device="pump-1", text="two\nlines")
+    assert line.count("\n") == 1
+    assert "event=happened" in line
+    assert "device=pump-1" in line
+    assert line.startswith("at=")
+
+
+def test_secrets_do_not_reach_the_log() -> None:
+    line = written(mqtt_password="hush", url="mqtt://bridge:hush@host", authorization="Token hush")
+    assert "hush" not in line
