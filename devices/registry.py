@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import Any, Final, TypedDict
 
 import msgspec
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
@@ -16,9 +16,6 @@ from devices import sealing, telemetry, values, wire
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
 from devices.models import Device, Fleet, Head, Membership, Metric, Role
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
 
 # Each role includes those before it.
 _RANK: Final = [Role.VIEWER, Role.OPERATOR, Role.MANAGER]
@@ -84,6 +81,50 @@ def fleet_for(user: User, slug: str | None) -> Fleet:
         case []:
             raise Refusal("forbidden", "You manage no fleet; ask a manager to make you one.", 403)
     raise Refusal("invalid", "You manage several fleets; say which with `fleet`.", 400, {"fleet": "is missing"})
+
+
+def find_fleet(user: User, slug: str, role: Role = Role.VIEWER) -> Fleet:
+    """Return one fleet; refuses alike what does not exist and what may not be seen (404), then the role (403)."""
+    fleet = fleets_of(user).filter(slug=slug).first()
+    if fleet is None:
+        raise Refusal("fleet_unknown", f"There is no fleet {slug!r}, or you may not see it.", 404)
+    if role is not Role.VIEWER and not fleets_of(user, role).filter(pk=fleet.pk).exists():
+        raise Refusal("forbidden", f"In the fleet {fleet} this takes the role {role}; ask a manager.", 403)
+    return fleet
+
+
+def admit(fleet: Fleet, username: str, role: Role) -> tuple[Membership, bool]:
+    """Make somebody a member, or change their role; return the membership and whether it is new."""
+    user = User.objects.filter(username=username, is_active=True).first()
+    if user is None:
+        message = f"There is nobody called {username!r}; an administrator makes users."
+        raise Refusal("user_unknown", message, fields={"user": "is not known"})
+    with transaction.atomic():
+        _lock_members(fleet)
+        membership, new = Membership.objects.update_or_create(fleet=fleet, user=user, defaults={"role": role})
+        _still_managed(fleet)
+    return membership, new
+
+
+def dismiss(fleet: Fleet, username: str) -> None:
+    """End a membership."""
+    with transaction.atomic():
+        _lock_members(fleet)
+        gone, _ = Membership.objects.filter(fleet=fleet, user__username=username).delete()
+        if not gone:
+            raise Refusal("user_unknown", f"{username!r} is no member of {fleet}.", 404)
+        _still_managed(fleet)
+
+
+def _lock_members(fleet: Fleet) -> None:
+    # Two managers who leave at once must not both find that the other one stays.
+    Fleet.objects.select_for_update().get(pk=fleet.pk)
+
+
+def _still_managed(fleet: Fleet) -> None:
+    if not Membership.objects.filter(fleet=fleet, role=Role.MANAGER).exists():
+        message = f"{fleet} would be left without a manager; make somebody else one first."
+        raise Refusal("last_manager", message, 409)
 
 
 def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None) -> tuple[Device, str]:

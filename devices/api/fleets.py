@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import members, registry
+from devices import registry
 from devices.api.asked import Shape, Strict, View, body, query, user_of
 from devices.api.pages import Paged, page, paged
 from devices.models import Fleet, Membership, Role
@@ -59,15 +59,16 @@ class Members(View):
     @extend_schema(operation_id="fleets_members_list", parameters=[Paged], responses=paged("Member", MemberShape))
     def get(self, request: Request, slug: str) -> Response:
         """List members in the order in which they came."""
-        fleet = members.find(user_of(request), slug, Role.MANAGER)
-        return page(members.of(fleet), ("pk",), MemberShape, query(request, Paged))
+        fleet = registry.find_fleet(user_of(request), slug, Role.MANAGER)
+        rows = fleet.memberships.select_related("user")
+        return page(rows, ("pk",), MemberShape, query(request, Paged))
 
     @extend_schema(request=MemberAsked, responses={200: MemberShape, 201: MemberShape})
     def post(self, request: Request, slug: str) -> Response:
         """Make somebody a member (201), or change their role (200)."""
-        fleet = members.find(user_of(request), slug, Role.MANAGER)
+        fleet = registry.find_fleet(user_of(request), slug, Role.MANAGER)
         asked = body(request, MemberAsked)
-        membership, new = members.put(fleet, asked["user"], asked["role"])
+        membership, new = registry.admit(fleet, asked["user"], asked["role"])
         return Response(MemberShape(membership).data, status=201 if new else 200)
 
 
@@ -77,5 +78,5 @@ class OneMember(View):
     @extend_schema(responses={204: None})
     def delete(self, request: Request, slug: str, username: str) -> Response:
         """End a membership."""
-        members.drop(members.find(user_of(request), slug, Role.MANAGER), username)
+        registry.dismiss(registry.find_fleet(user_of(request), slug, Role.MANAGER), username)
         return Response(status=204)

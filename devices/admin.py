@@ -1,0 +1,223 @@
+"""The administrator's pages. Devices change through the registry alone, so that accounts follow and doorbells ring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from devices import registry
+from devices.errors import Refusal
+from devices.models import Command, CommandEvent, Device, Fleet, Membership, Metric, Reject
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+    from django.utils.safestring import SafeString
+
+    Form = forms.ModelForm[Device]
+else:
+    Form = forms.ModelForm
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+class ReadOnly:
+    """What is written by the hub alone: there to be looked at."""
+
+    def has_add_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        """Nothing is added by hand."""
+        return False
+
+    def has_change_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        """Nothing is changed by hand."""
+        return False
+
+    def has_delete_permission(self, _request: HttpRequest, _obj: object = None) -> bool:
+        """Nothing is deleted by hand."""
+        return False
+
+
+class Members(TabularInline):  # type: ignore[misc]  # unfold has no types
+    """Who may do what in a fleet, or where a user may do what."""
+
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("user", "fleet")
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]  # unfold has no types
+    """People, and their roles in fleets."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    inlines = (Members,)
+
+    def get_inlines(self, _request: HttpRequest, obj: User | None) -> Any:  # noqa: ANN401  as the framework has it
+        """Ask for roles once the user is there."""
+        return self.inlines if obj else ()
+
+
+@admin.register(Fleet)
+class FleetAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """Fleets with their members."""
+
+    list_display = ("name", "slug")
+    search_fields = ("name", "slug")
+    prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012  as the framework has it
+    inlines = (Members,)
+
+
+class Metrics(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no types
+    """What a device measures, as it was learned."""
+
+    model = Metric
+    fields = ("name", "unit", "device_class", "type")
+    extra = 0
+
+
+class DeviceForm(Form):
+    """A device as the registry takes it."""
+
+    def clean_gateway(self) -> Device | None:
+        """Ask the registry whether the gateway fits."""
+        gateway: Device | None = self.cleaned_data["gateway"]
+        try:
+            registry.check_gateway(self.cleaned_data.get("key") or self.instance.key, gateway)
+        except Refusal as refusal:
+            raise forms.ValidationError(refusal.message) from None
+        return gateway
+
+
+@admin.register(Device)
+class DeviceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """Devices: making, moving, disabling, a new secret, deleting."""
+
+    form = DeviceForm
+    list_display = ("key", "name", "fleet", "presence", "gateway", "enabled")
+    list_filter = ("fleet", "enabled", "head__presence")
+    list_select_related = ("fleet", "gateway", "head")
+    search_fields = ("key", "name")
+    autocomplete_fields = ("fleet", "gateway")
+    readonly_fields = ("presence", "model", "firmware", "created_at")
+    fieldsets = (
+        (None, {"fields": ("key", "name", "fleet", "gateway", "enabled")}),
+        ("What it says", {"fields": ("presence", "model", "firmware", "created_at")}),
+    )
+    inlines = (Metrics,)
+    actions = ("rotate", "enable", "disable")
+
+    @admin.display(ordering="head__presence")
+    def presence(self, device: Device) -> SafeString | str:
+        """Say whether it is there, and why that is said."""
+        if device.pk is None:
+            return "-"
+        return format_html('<span title="{}">{}</span>', device.head.because, device.head.presence)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Device | None = None) -> Any:  # noqa: ANN401  the framework's
+        """Keep the key: it is the device's name at the broker."""
+        fields = super().get_readonly_fields(request, obj)
+        return (*fields, "key") if obj else fields
+
+    def get_inlines(self, _request: HttpRequest, obj: Device | None) -> Any:  # noqa: ANN401  as the framework has it
+        """Show metrics once there may be some."""
+        return self.inlines if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: Device, form: DeviceForm, change: bool) -> None:  # noqa: FBT001  the framework's
+        """Make or change it through the registry."""
+        if change:
+            registry.change(
+                obj, cast("registry.Changes", {name: form.cleaned_data[name] for name in form.changed_data})
+            )
+            return
+        device, secret = registry.create(obj.key, obj.fleet, obj.name, obj.gateway)
+        if not obj.enabled:
+            registry.change(device, {"enabled": False})
+        obj.pk, obj._state.adding = device.pk, False  # noqa: SLF001  the page goes on with the row that was made
+        self._tell(request, device, secret)
+
+    def delete_model(self, _request: HttpRequest, obj: Device) -> None:
+        """Delete it through the registry."""
+        registry.remove(obj)
+
+    def delete_queryset(self, _request: HttpRequest, queryset: QuerySet[Device]) -> None:
+        """Delete each through the registry; those behind a gateway before it."""
+        for device in queryset.order_by("gateway"):
+            registry.remove(device)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:  # noqa: ANN401  as the framework has it
+        """Say what goes, without loading a journal of millions of frames to list it."""
+        gone = [f"{device} ({device.key}) with its journal and its commands" for device in objs]
+        going = [device.pk for device in objs]
+        left = Device.objects.filter(gateway__in=going).exclude(pk__in=going)
+        kept = [f"{child.key} speaks through {child.gateway}" for child in left.select_related("gateway")]
+        missing = set() if self.has_delete_permission(request) else {"device"}
+        return gone, {"devices": len(gone)}, missing, kept
+
+    @admin.action(description="Make a new secret", permissions=["change"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
+        """Give each a new secret, shown once."""
+        for device in queryset:
+            self._tell(request, device, registry.rotate(device))
+
+    @admin.action(description="Enable", permissions=["change"])
+    def enable(self, _request: HttpRequest, queryset: QuerySet[Device]) -> None:
+        """Let them connect."""
+        for device in queryset:
+            registry.change(device, {"enabled": True})
+
+    @admin.action(description="Disable: disconnect, and refuse what they send", permissions=["change"])
+    def disable(self, _request: HttpRequest, queryset: QuerySet[Device]) -> None:
+        """Let them connect no more."""
+        for device in queryset:
+            registry.change(device, {"enabled": False})
+
+    def _tell(self, request: HttpRequest, device: Device, secret: str) -> None:
+        shown = format_html("The secret of {} is <code>{}</code>. It is shown this once.", device.key, secret)
+        self.message_user(request, shown, messages.WARNING)
+
+
+class Events(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no types
+    """What was proved of a command."""
+
+    model = CommandEvent
+    fields = ("state", "at", "proof", "by", "message", "progress")
+    extra = 0
+
+
+@admin.register(Command)
+class CommandAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """Commands with their log."""
+
+    list_display = ("id", "device", "name", "args", "state", "user")
+    list_filter = ("state",)
+    list_select_related = ("device", "user")
+    search_fields = ("id", "device__key", "name")
+    ordering = ("-created_at", "-id")
+    inlines = (Events,)
+
+
+@admin.register(Reject)
+class RejectAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """Messages that could not be taken in."""
+
+    list_display = ("topic", "reason", "detail", "count", "client")
+    list_filter = ("reason",)
+    search_fields = ("key", "topic")
+    ordering = ("-last_at", "-id")
+    fields = ("key", "topic", "shown", "client", "reason", "detail", "first_at", "last_at", "count")
+    readonly_fields = ("shown",)
+
+    @admin.display(description="payload")
+    def shown(self, reject: Reject) -> str:
+        """Show the payload as text, with escapes for what is none."""
+        return bytes(reject.payload).decode(errors="backslashreplace")
