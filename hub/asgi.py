@@ -15,6 +15,6 @@ application = ProtocolTypeRouter(
     {
         "http": django,
         # Who may open a socket from which page is decided, with the full Origin, by the consumer itself.
-        "websocket": AuthMiddlewareStack(URLRouter(websocket_urlpatterns)),
+        "websocket": AuthMiddlewareStack(URLRouter([*websocket_urlpatterns])),  # type: ignore[list-item]  # see routing
     }
 )

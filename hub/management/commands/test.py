@@ -23,7 +23,7 @@ class Command(BaseCommand):
     help = (
         "Runs the tests. Everything after `test` goes to pytest; with nothing after it the JavaScript tests run, too."
     )
-    requires_system_checks: Sequence[str] = ()
+    requires_system_checks = ()
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Django's parser does not know pytest's options, so it is passed by."""
