@@ -44,15 +44,20 @@ MAX_COUNTER: Final = 2**63 - 1
 DAY_MS: Final = 86_400_000
 # 2020-01-01: no device clock that is right shows less (mqtt.md).
 EARLIEST_MS: Final = 1_577_836_800_000
+# Until the year 5138 an instant in s, ms or µs stays below these.
+_BELOW_S, _BELOW_MS, _BELOW_US = 1e11, 1e14, 1e17
 
 KEY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WORDS: Final = {"true": True, "on": True, "false": False, "off": False}
-_NOT_NUMBERS: Final = {"nan", "inf", "-inf", "+inf", "infinity", "-infinity"}
+_NOT_NUMBERS: Final = {"nan", "inf", "infinity"}
+# Half of a pair that stands for one character in UTF-16: no UTF-8, so no database and no browser takes it.
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _decode = msgspec.json.Decoder().decode
 
 
-class Bad(ValueError):  # noqa: N818  a refusal of input, not a fault of ours
+class Bad(ValueError):
     """The message cannot be taken in; `reason` is one of the closed list, `detail` says where and what to do."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -84,27 +89,32 @@ def json_of(payload: bytes) -> Any:  # noqa: ANN401  JSON is any of six types
         raise Bad("not_utf8", "a text in the JSON is not UTF-8") from None
     except RecursionError:
         raise Bad("nested_too_deep", f"nested deeper than {MAX_NESTING} levels") from None
-    except msgspec.ValidationError as error:
-        raise Bad("number_out_of_range", str(error)) from None
+    except msgspec.ValidationError:
+        raise Bad("number_out_of_range", "a number in it is beyond ±1.8e308; send it as text") from None
     except msgspec.DecodeError as error:
-        raise Bad("not_json", str(error)) from None
+        raise Bad("not_json", _why_not_json(payload, error)) from None
     if isinstance(decoded, dict | list):
         _refuse_duplicate_keys(payload, decoded)
     return decoded
 
 
-def _members(decoded: object, depth: int = 0) -> int:
+def _why_not_json(payload: bytes, error: msgspec.DecodeError) -> str:
+    if not payload.strip():
+        return "the payload is empty"
+    if _SURROGATE_ESCAPE.search(payload):
+        return f"{error}; a \\ud8… escape must be one of a pair"  # the decoder says no more than "truncated"
+    return str(error)
+
+
+def _members(decoded: dict[str, Any] | list[Any], depth: int = 1) -> int:
     """Count the members of all objects inside; refuse what is nested too deep."""
     if depth > MAX_NESTING:
         raise Bad("nested_too_deep", f"nested deeper than {MAX_NESTING} levels")
-    if isinstance(decoded, dict):
-        return len(decoded) + sum(_members(item, depth + 1) for item in decoded.values())
-    if isinstance(decoded, list):
-        return sum(_members(item, depth + 1) for item in decoded)
-    return 0
+    members, items = (len(decoded), decoded.values()) if isinstance(decoded, dict) else (0, decoded)
+    return members + sum(_members(item, depth + 1) for item in items if isinstance(item, dict | list))
 
 
-def _refuse_duplicate_keys(payload: bytes, decoded: object) -> None:
+def _refuse_duplicate_keys(payload: bytes, decoded: dict[str, Any] | list[Any]) -> None:
     # Each member has one colon outside texts: as many colons as decoded members proves that none was doubled.
     # More of them (a colon in a text, or a double) are looked at closely by the slower standard parser.
     if payload.count(b":") == _members(decoded):
@@ -148,11 +158,26 @@ def value_of(name: str, value: object) -> Value:
 
 
 def short_text(name: str, text: str) -> str:
-    if "\0" in text:
-        raise Bad("bad_value", f"{name} has a NUL character at position {text.index(chr(0))}")
-    if len(text.encode(errors="replace")) > MAX_TEXT:
+    """Check a text: at most 1 KiB of UTF-8, without what PostgreSQL refuses (NUL) and what UTF-8 cannot say."""
+    if (at := text.find("\0")) >= 0:
+        raise Bad("bad_value", f"{name} has a NUL character at position {at}")
+    if half := _SURROGATE.search(text):
+        raise Bad("bad_value", f"{name} has half a character (a lone surrogate) at position {half.start()}")
+    if len(text.encode()) > MAX_TEXT:
         raise Bad("bad_value", f"{name} has more than {MAX_TEXT} bytes of text")
     return text
+
+
+def json_value(name: str, value: object, depth: int = 1) -> None:
+    """Check a whole JSON value, null and nested ones included: the same limits as for readings."""
+    if not isinstance(value, dict | list):
+        if value is not None:
+            value_of(name, value)
+        return
+    if depth > MAX_NESTING:
+        raise Bad("nested_too_deep", f"{name} is nested deeper than {MAX_NESTING} levels")
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        json_value(f"{name}.{short_text(name, str(key))}"[:MAX_NAME], item, depth + 1)
 
 
 def scalar_of(name: str, text: str) -> Value:
@@ -161,12 +186,10 @@ def scalar_of(name: str, text: str) -> Value:
     lower = text.lower()
     if lower in _WORDS:
         return _WORDS[lower]
-    if lower in _NOT_NUMBERS:
+    if lower.lstrip("+-") in _NOT_NUMBERS:
         raise Bad("number_out_of_range", f"{name} is {text}; it must be a finite number")
     if len(text) <= MAX_TEXT and _NUMBER.fullmatch(text):
-        # 400 digits are no integer that anybody meant: as float they are refused as infinite.
-        integer = len(text) <= 20 and text.lstrip("+-").isdigit()
-        return value_of(name, int(text) if integer else float(text))
+        return value_of(name, int(text) if text.lstrip("+-").isdigit() else float(text))
     if not text:
         raise Bad("bad_value", f"{name} is empty; send a number, true, false or text")
     return value_of(name, text)
@@ -186,10 +209,11 @@ def flatten(values: dict[str, Any], prefix: str = "", depth: int = 1) -> dict[st
             continue
         if isinstance(value, list):
             value = {str(index): item for index, item in enumerate(value)}  # noqa: PLW2901
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{name}.", depth + 1))
-        else:
-            flat[name_of(name)] = value_of(name, value)
+        inner = flatten(value, f"{name}.", depth + 1) if isinstance(value, dict) else {name_of(name): value}
+        for inner_name, item in inner.items():
+            if inner_name in flat:
+                raise Bad("bad_value", f"{inner_name!r} is there twice: once nested, once with dots")
+            flat[inner_name] = value_of(inner_name, item)
     if len(flat) > MAX_METRICS:
         raise Bad("too_many_metrics", f"{len(flat)} metrics in one message; at most {MAX_METRICS}")
     return flat
@@ -197,21 +221,25 @@ def flatten(values: dict[str, Any], prefix: str = "", depth: int = 1) -> dict[st
 
 def milliseconds(ts: object) -> int:
     """Read an instant given in s, ms or µs (told by magnitude) as ms since the epoch; "bad_timestamp" otherwise."""
-    if isinstance(ts, bool) or not isinstance(ts, int | float) or not math.isfinite(ts):
-        raise Bad("bad_timestamp", f"ts is {str(ts)[:40]!r}; it must be a number: s, ms or µs since 1970, UTC")
+    if isinstance(ts, bool) or not isinstance(ts, int | float) or ts != ts:  # noqa: PLR0124  NaN alone is unlike itself
+        raise Bad("bad_timestamp", f"ts is {brief(ts)}; it must be a number: s, ms or µs since 1970, UTC")
     size = abs(ts)
-    # Until the year 5138 seconds stay below 1e11, milliseconds below 1e14 and microseconds below 1e17.
-    if size < 1e11:
+    if size < _BELOW_S:
         return round(ts * 1000)
-    if size < 1e14:
+    if size < _BELOW_MS:
         return round(ts)
-    if size < 1e17:
+    if size < _BELOW_US:
         return round(ts / 1000)
-    raise Bad("bad_timestamp", f"ts {ts} is no time in s, ms or µs since 1970")
+    raise Bad("bad_timestamp", f"ts is {brief(ts)}, which is no time in s, ms or µs since 1970")
 
 
 def counter(name: str, value: object) -> int:
     """Check one of a device's own counters (`boot`, `seq`): an integer from 0."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNTER:
-        raise Bad("bad_value", f"{name} is {str(value)[:40]!r}; it must be an integer from 0")
+        raise Bad("bad_value", f"{name} is {brief(value)}; it must be an integer from 0 to 2^63 - 1")
     return value
+
+
+def brief(value: object) -> str:
+    """Quote what was given, as JSON has it, short enough for a sentence."""
+    return json.dumps(value, ensure_ascii=False, default=str)[:40]

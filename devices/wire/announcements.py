@@ -1,0 +1,107 @@
+"""PURE. Payloads in which a device describes itself (meta, and meta of one metric or command) → Announce."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from devices import values as v
+from devices.values import Bad
+from devices.wire.events import Announce
+
+if TYPE_CHECKING:
+    from devices.values import Value
+    from devices.wire.events import Message
+
+COMMAND_TYPES: Final = ("bool", "number", "enum", "text", "action")
+
+
+def meta(key: str, message: Message) -> list[Announce]:
+    """Read hub/<key>/meta."""
+    if not message.payload:
+        return []  # a retained announcement was withdrawn; what was learned stays
+    given = v.json_of(message.payload)
+    if not isinstance(given, dict):
+        raise Bad("bad_value", f'meta is {v.brief(given)}; it must be an object such as {{"name": "Pump"}}')
+    metrics, commands = given.get("metrics") or {}, given.get("commands") or {}
+    if not isinstance(metrics, dict) or not isinstance(commands, dict):
+        raise Bad("bad_value", "metrics and commands must be objects: name → description")
+    if len(metrics) > v.MAX_METRICS or len(commands) > v.MAX_METRICS:
+        raise Bad("too_many_metrics", f"at most {v.MAX_METRICS} metrics and as many commands")
+    return [
+        Announce(
+            device=key,
+            name=label(given, "name"),
+            model=label(given, "model"),
+            fw=label(given, "fw"),
+            metrics={v.name_of(name): _metric(name, spec) for name, spec in metrics.items()},
+            commands={command_name(name): _command(name, spec) for name, spec in commands.items()},
+        ),
+    ]
+
+
+def meta_item(key: str, item: str, message: Message) -> list[Announce]:
+    """Read hub/<key>/meta/<metric or command>: what has a type is a command; a plain text is a metric's unit."""
+    text = v.text_of(message.payload).strip()
+    if not text:
+        return []
+    spec = v.json_of(message.payload) if text.startswith("{") else text
+    if isinstance(spec, dict) and "type" in spec:
+        return [Announce(device=key, commands={command_name(item): _command(item, spec)})]
+    return [Announce(device=key, metrics={v.name_of(item): _metric(item, spec)})]
+
+
+def label(given: dict[str, Any], name: str) -> str:
+    """Return a short text of a description; "" when it is not there."""
+    value = given.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > v.MAX_NAME:
+        raise Bad("bad_value", f"{name} is {v.brief(value)}; it must be a text of at most {v.MAX_NAME} characters")
+    return v.short_text(name, value)
+
+
+def command_name(name: str) -> str:
+    """Check a command's name: one level of a topic on every broker (nats-server cuts whoever sends it a space)."""
+    if "/" in v.name_of(name) or " " in name:
+        raise Bad("bad_value", f"command name {name!r} must not have a slash or a space: it is one level of a topic")
+    return name
+
+
+def _metric(name: str, spec: object) -> dict[str, str]:
+    if isinstance(spec, str):
+        spec = {"unit": spec}
+    if not isinstance(spec, dict):
+        raise Bad("bad_value", f'metric {name!r} is {v.brief(spec)}; describe it as {{"unit": "°C"}} or just "°C"')
+    return {part: text for part in ("unit", "class") if (text := label(spec, part))}
+
+
+def _command(name: str, spec: object) -> dict[str, Any]:
+    if isinstance(spec, str):
+        spec = {"type": spec}
+    if not isinstance(spec, dict) or spec.get("type") not in COMMAND_TYPES:
+        raise Bad("bad_value", f"command {name!r} needs a type: {', '.join(COMMAND_TYPES)}")
+    known: dict[str, Any] = {"type": spec["type"]}
+    for limit in ("min", "max", "step"):
+        if spec.get(limit) is not None:
+            known[limit] = number(f"{name}.{limit}", spec[limit])
+    if "min" in known and "max" in known and known["min"] > known["max"]:
+        raise Bad("bad_value", f"{name}.min is {known['min']}, above {name}.max, which is {known['max']}")
+    if spec["type"] == "enum":
+        known["options"] = _options(name, spec.get("options"))
+    if unit := label(spec, "unit"):
+        known["unit"] = unit
+    return known
+
+
+def number(name: str, value: object) -> float:
+    """Check a number that is no reading: a limit, a progress."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Bad("bad_value", f"{name} is {v.brief(value)}; it must be a number")
+    v.value_of(name, value)
+    return value
+
+
+def _options(name: str, options: object) -> list[Value]:
+    if not isinstance(options, list) or not 0 < len(options) <= v.MAX_METRICS:
+        raise Bad("bad_value", f"command {name!r} is an enum: it needs options, a list of 1 to {v.MAX_METRICS}")
+    return [v.value_of(f"{name}.options", option) for option in options]

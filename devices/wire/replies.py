@@ -1,0 +1,74 @@
+"""PURE. Payloads in which a device says how it is (status, or its last will) and what became of a command (ack)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from devices import values as v
+from devices.values import Bad
+from devices.wire.announcements import label, number
+from devices.wire.events import Ack, Presence
+
+if TYPE_CHECKING:
+    from devices.wire.events import AckStatus, Message
+
+ACK_STATUS: Final[dict[str, AckStatus]] = {
+    "accepted": "received",
+    "ok": "succeeded",
+    "error": "failed",
+    "rejected": "rejected",
+}
+
+
+def status(key: str, message: Message) -> Presence:
+    """Read hub/<key>/status: online, offline, or {"state": "online", "fw": "1.2", "sleep_s": 900}."""
+    text = v.text_of(message.payload).strip()
+    given = v.json_of(message.payload) if text.startswith("{") else {"state": text}
+    state = str(given.get("state")).lower()
+    if state not in ("online", "offline"):
+        raise Bad("bad_value", f"status is {text[:40]!r}; it must be online or offline")
+    sleep_s = given.get("sleep_s")
+    return Presence(
+        device=key,
+        online=state == "online",
+        received_at=message.received_at,
+        sleep_s=None if sleep_s is None else _sleep(sleep_s),
+        fw=label(given, "fw"),
+        retained=message.retain,
+    )
+
+
+# Nobody sleeps longer on purpose; and what is stored as ms must stay far from the end of a 64-bit number.
+LONGEST_SLEEP_S: Final = 366 * 86_400
+
+
+def _sleep(sleep_s: object) -> int:
+    if v.counter("sleep_s", sleep_s) > LONGEST_SLEEP_S:
+        raise Bad("bad_value", f"sleep_s is {sleep_s}; it must be seconds, at most a year")
+    return v.counter("sleep_s", sleep_s)
+
+
+def ack(key: str, cid: str, message: Message) -> Ack:
+    """Read hub/<key>/ack/<cid>: ok, error <text>, or {"status": …, "value": …, "message": …, "progress": 0.4}."""
+    text = v.text_of(message.payload).strip()
+    given: dict[str, Any] = v.json_of(message.payload) if text.startswith("{") else _plain(text)
+    said = ACK_STATUS.get(str(given.get("status")).lower())
+    if said is None:
+        words = ", ".join(ACK_STATUS)
+        raise Bad("bad_value", f"ack is {text[:40]!r}; it must be ok, error <text>, or have a status: {words}")
+    value = given.get("value")
+    progress = given.get("progress")
+    return Ack(
+        device=key,
+        cid=v.name_of(cid),
+        status=said,
+        received_at=message.received_at,
+        value=None if value is None else v.value_of("value", value),
+        message=v.short_text("message", str(given.get("message") or "")),
+        progress=None if progress is None else min(1.0, max(0.0, number("progress", progress))),
+    )
+
+
+def _plain(text: str) -> dict[str, str]:
+    word, _, rest = text.partition(" ")
+    return {"status": word, "message": rest}
