@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -62,7 +62,8 @@ class Worker:
         self.outbound: mqtt.Outbound | None = None
         self.channel = ""
         self.stopping = asyncio.Event()
-        self.connected = asyncio.Event()
+        # Set once the broker lets devices in and we hear them.
+        self.ready = asyncio.Event()
         self._registry_news = asyncio.Event()
         self._orders: asyncio.Queue[str] = asyncio.Queue()
         # The store's own thread: page views and ingest do not wait for each other in the one-process demo.
@@ -86,6 +87,8 @@ class Worker:
     async def run(self) -> None:
         """Work until `stopping` is set; then finish what was begun and return. A bug ends it loudly."""
         await self._patiently(self.reload)
+        with suppress(Exception):  # the task for it will say what is wrong, and try again
+            await self.accounts_once(whole=True)
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(self._listen(), name="bridge listen"),
@@ -130,11 +133,10 @@ class Worker:
                 async with mqtt.Inbound(self.url, f"{self.client_id}-in") as inbound:
                     await inbound.subscribe(native.FILTERS)
                     logger.info("listening to %r as %s", self.url, self.client_id)
-                    self.connected.set()
+                    self.ready.set()
                     while (messages := await self._next(inbound)) is not None:
                         await self.take(inbound, messages)
             except mqtt.DisconnectedError as error:
-                self.connected.clear()
                 if not self.stopping.is_set():
                     logger.warning("the broker is away (%s); connecting again", error)
                     await self._pause(RETRY_S)
@@ -186,7 +188,7 @@ class Worker:
             if message["type"] == "device.state":
                 await groups.announce(message)
                 if message["presence"] == "online":
-                    await self.send_waiting()
+                    self.ring()
 
     async def _summaries(self, keys: list[str]) -> dict[str, dict[str, object]]:
         return await self._in_thread(telemetry.summaries, keys)
@@ -195,18 +197,23 @@ class Worker:
 
     async def _relay(self) -> None:
         layer = get_channel_layer()
+        self.channel = await self._open_channel()
+        await self._join_all()
+        while True:
+            await self.relay_one(await layer.receive(self.channel))
+
+    async def _open_channel(self) -> str:
+        """Open our channel; without the layer commands wait for the sweep, and nothing else does."""
+        layer = get_channel_layer()
         while True:
             try:
-                self.channel = await layer.new_channel("bridge!")
-                await layer.group_add(groups.REGISTRY, self.channel)
-                await self._join_all()
-                while True:
-                    await self.relay_one(await layer.receive(self.channel))
-            except OSError as error:
-                self.channel = ""
-                self.joined.clear()
+                channel: str = await layer.new_channel("bridge")
+                await layer.group_add(groups.REGISTRY, channel)
+            except Exception as error:  # noqa: BLE001  whatever the layer raises: it is away
                 logger.warning("the channel layer is away (%s); trying again", error)
                 await asyncio.sleep(RETRY_S)
+            else:
+                return channel
 
     async def relay_one(self, message: dict[str, Any]) -> None:
         """Take one group message: there is a method for each type."""
@@ -222,7 +229,7 @@ class Worker:
 
     async def device_order(self, message: groups.Order) -> None:
         """Send a command, if it is not another bridge's already."""
-        self._orders.put_nowait(message["command"])
+        self.ring(message["command"])
 
     async def registry_changed(self, message: groups.Registered) -> None:
         """Read the registry again, and bring the broker's accounts up to date."""
@@ -245,44 +252,41 @@ class Worker:
         while True:
             try:
                 async with mqtt.outbound(self.url, f"{self.client_id}-out") as self.outbound:
-                    await self.send_waiting()
-                    async with self._until_closed(self.outbound):
-                        while True:
-                            await self.send(await self._orders.get())
+                    self.ring()
+                    await self._send_until_closed(self.outbound)
             except mqtt.DisconnectedError as error:
                 logger.warning("cannot publish (%s); connecting again", error)
-            finally:
-                self.outbound = None
+            self.outbound = None
             await asyncio.sleep(RETRY_S)
 
-    @asynccontextmanager
-    async def _until_closed(self, outbound: mqtt.Outbound) -> AsyncIterator[None]:
-        """Raise DisconnectedError inside once the connection is gone, even while nothing is to be sent."""
-        here = asyncio.current_task()
-        lost = False
-
-        async def watch() -> None:
-            nonlocal lost
-            await outbound.closed()
-            lost = True
-            if here is not None:
-                here.cancel()
-
-        watching = asyncio.create_task(watch(), name="bridge outbound watch")
+    async def _send_until_closed(self, outbound: mqtt.Outbound) -> None:
+        gone = asyncio.create_task(outbound.closed(), name="bridge outbound closed")
         try:
-            yield
-        except asyncio.CancelledError:
-            if not lost or here is None:
-                raise
-            here.uncancel()
-            raise mqtt.DisconnectedError("the broker closed the connection") from None
+            while not gone.done():
+                order = asyncio.ensure_future(self._orders.get())
+                await asyncio.wait([order, gone], return_when=asyncio.FIRST_COMPLETED)
+                if not order.done():
+                    order.cancel()
+                    return
+                await self._send_patiently(order.result())
         finally:
-            watching.cancel()
+            gone.cancel()
+
+    async def _send_patiently(self, cid: str) -> None:
+        try:
+            await (self.send(cid) if cid else self.send_waiting())
+        except DatabaseError as error:
+            # A command that is claimed and not noted as sent becomes `unknown`, or its answer settles it.
+            logger.warning("commands wait for the database (%s)", error)
+
+    def ring(self, cid: str = "") -> None:
+        """Have one command sent, or look which ones can be: a doorbell may have been lost, a device have come."""
+        self._orders.put_nowait(cid)
 
     async def send_waiting(self) -> None:
-        """Queue every command that can be sent now: the doorbell may have been lost, or the device just came."""
+        """Send every command that can be sent now."""
         for _, cid in await self._in_thread(commands.waiting, now_ms()):
-            self._orders.put_nowait(cid)
+            await self.send(cid)
 
     async def send(self, cid: str) -> None:
         """Claim one command and publish it; note what became of that, and never more than was proved."""
@@ -318,7 +322,7 @@ class Worker:
     async def sweep_once(self, *, slow: bool) -> None:
         """Heal: expire commands, send those whose doorbell was lost; less often also presence and the registry."""
         await self._in_thread(commands.sweep, now_ms())
-        await self.send_waiting()
+        self.ring()
         if slow:
             await self._in_thread(telemetry.sweep_presence, now_ms())
             self._registry_news.set()
@@ -342,7 +346,7 @@ class Worker:
             for group in self.joined - wanted:
                 await layer.group_discard(group, self.channel)
                 self.joined.discard(group)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  whatever the layer raises: it is away
             logger.warning("cannot join groups (%s); the sweep tries again", error)
 
     # -- the broker's accounts

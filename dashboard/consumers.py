@@ -204,6 +204,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self._tell_start(sub.id, starts)
         for start in starts:
             if feed := self.fanout.feeds.get(start.key):
+                feed.state = feed.state or start.state
                 feed.moved(start.head)
         stream.begin(starts)
         self.streams[sub.id] = stream

@@ -186,7 +186,7 @@ class Fanout:
     async def _add(self, group: str) -> bool:
         try:
             if not self.channel:
-                self.channel = await self.layer.new_channel("live!")
+                self.channel = await self.layer.new_channel("live")
             await self.layer.group_add(group, self.channel)
         except Exception as error:  # noqa: BLE001  whatever the layer raises, the check goes on without it
             logger.warning("cannot join %s, trying again: %s", group, error)

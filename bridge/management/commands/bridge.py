@@ -1,0 +1,66 @@
+"""`manage.py bridge`: the worker of a production set-up. SIGTERM drains and exits 0."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from bridge import mqtt
+from bridge.accounts import Accounts, dynsec
+from bridge.worker import OpenAccounts, Worker
+
+
+class Command(BaseCommand):
+    """Run one bridge until it is told to stop."""
+
+    help = "Carry readings from the broker into the hub, and commands to the devices."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the name, which is part of the session at the broker: each bridge has its own, and keeps it."""
+        parser.add_argument("--name", default="main", help="this bridge's name at the broker (default: main)")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Work until SIGTERM or SIGINT."""
+        if settings.MQTT is None:
+            raise CommandError("MQTT_URL is not set: say where the broker is, mqtt://user:secret@host:1883.")
+        asyncio.run(work(address(), options["name"]))
+
+
+def address() -> mqtt.MqttUrl:
+    """Return where the broker is, from the settings."""
+    given = settings.MQTT
+    return mqtt.MqttUrl(
+        scheme="mqtts" if given.tls else "mqtt",
+        host=given.host,
+        port=given.port,
+        username=given.username,
+        password=given.password,
+    )
+
+
+def accounts(url: mqtt.MqttUrl) -> OpenAccounts | None:
+    """Return how to reach the broker's accounts, where they are ours to keep."""
+    if settings.BROKER_ACCOUNTS != "dynsec":
+        return None
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Accounts]:
+        async with mqtt.control(url) as exchange:
+            yield dynsec.Dynsec(exchange, url.username or "")
+
+    return opened
+
+
+async def work(url: mqtt.MqttUrl, name: str) -> None:
+    """Run a worker; drain on SIGTERM and SIGINT."""
+    worker = Worker(url, name=name, accounts=accounts(url))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stopping.set)
+    await worker.run()
