@@ -38,8 +38,8 @@ DEFAULTS: Final = {
     "unsubscribe": True,
 }
 
-# Making sure that a thing is gone succeeds when it was not there.
-GONE: Final = frozenset({"Client not found", "Role not found"})
+# Deleting what is not there has succeeded; creating what is there is followed by replacing it.
+HARMLESS: Final = frozenset({"Client not found", "Role not found", "Client already exists", "Role already exists"})
 
 
 class Acl(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,12 +115,25 @@ class Dynsec:
         if self._own in {account.key for account in wanted}:
             msg = f"{self._own!r} is the hub's own account; rename that device"
             raise AccountsError(msg)
-        fresh = {*changes.added, *changes.changed}
-        for part in _parts(changes.removed):
-            await self._do([command for key in part for command in _removal(key)])
-        for accounts_ in _parts([account for account in wanted if account.key in fresh]):
-            await self._do([command for account in accounts_ for command in _making(account)])
+        for keys in _parts(changes.removed):
+            await self._do([command for key in keys for command in _removal(key)])
+        by_key = {account.key: account for account in wanted}
+        await self._replace([by_key[key] for key in changes.changed])
+        await self._create([by_key[key] for key in changes.added])
         return changes
+
+    async def _create(self, new: Sequence[Account]) -> None:
+        """Make accounts; what a broker killed half-way left of them is replaced."""
+        for part in _parts(new):
+            responses = await self._do([command for account in part for command in _making(account)])
+            halves = [responses[at : at + 2] for at in range(0, len(responses), 2)]
+            await self._replace([a for a, half in zip(part, halves, strict=True) if any(r.error for r in half)])
+
+    async def _replace(self, old: Sequence[Account]) -> None:
+        """Make accounts anew; the deletion is what cuts their sessions."""
+        for part in _parts(old):
+            recipes = [[*_removal(account.key), *_making(account)] for account in part]
+            await self._do([command for recipe in recipes for command in recipe])
 
     async def _present(self) -> dict[str, int]:
         """Return each device's version; the list comes in pages so that no answer is huge."""
@@ -174,7 +187,7 @@ def _check(commands: Sequence[Command], responses: Sequence[Response]) -> None:
         msg = f"dynamic security gave {len(responses)} answers to {len(commands)} commands"
         raise AccountsError(msg)
     for command, response in zip(commands, responses, strict=True):
-        if response.error and response.error not in GONE:
+        if response.error and response.error not in HARMLESS:
             name = command.get("username", command.get("rolename", ""))
             msg = f"dynamic security: {command['command']} {name}: {response.error}"
             raise AccountsError(msg)
@@ -212,10 +225,8 @@ def _removal(key: str) -> list[Command]:
 
 
 def _making(account: Account) -> list[Command]:
-    """Return one recipe for new and changed: the deletion is what cuts the old session."""
     role, key = _role(account.key), account.key
     return [
-        *_removal(key),
         {"command": "createRole", "rolename": role, "acls": _device_acls(key)},
         {
             "command": "createClient",

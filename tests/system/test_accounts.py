@@ -8,6 +8,7 @@ import aiomqtt
 import msgspec
 import pytest
 
+from bridge import mqtt
 from bridge.accounts import Account, AccountsError, Changes
 from bridge.accounts import nats as book
 from tests import services
@@ -234,6 +235,7 @@ async def test_more_accounts_than_one_message_holds(stand: Stand) -> None:
 
 async def taken_over(stand: Stand) -> bool:
     """Whether a device that uses another's client id can cut it off."""
+    await stand.reconcile()
     await stand.reconcile(PUMP, OTHER)
     async with stand.hub() as hub, stand.device(PUMP) as pump:
         assert await hub.subscribe("hub/#")
@@ -252,6 +254,30 @@ async def test_nobody_takes_over_a_device_by_its_client_id(mosquitto: services.S
 @pytest.mark.xfail(reason="nats-server 2.15 cannot bind a client id to an account", strict=True)
 async def test_nobody_takes_over_a_device_of_the_demo_by_its_client_id(nats: services.Nats) -> None:
     assert not await taken_over(Stand(nats))
+
+
+async def test_what_a_broker_killed_half_way_left_of_an_account_is_replaced(mosquitto: services.Service) -> None:
+    stand = Stand(mosquitto)
+    await stand.reconcile()
+    url = mqtt.MqttUrl.parse(mosquitto.url)
+    async with mqtt.control(url) as exchange:
+        await exchange(b'{"commands":[{"command":"createRole","rolename":"device:pump-1"}]}')
+        await exchange(b'{"commands":[{"command":"createClient","username":"pump-2","password":"by hand"}]}')
+    assert await stand.reconcile(PUMP, OTHER) == Changes(added=["pump-1", "pump-2"])
+    assert not await stand.reconcile(PUMP, OTHER)
+    for each in (PUMP, OTHER):
+        async with stand.device(each) as device:
+            assert await device.subscribe(f"hub/{each.key}/cmd/#")
+    await stand.reconcile()
+
+
+async def test_an_account_made_by_hand_is_left_alone(mosquitto: services.Service) -> None:
+    stand = Stand(mosquitto)
+    await stand.reconcile(PUMP)
+    async with mqtt.control(mqtt.MqttUrl.parse(mosquitto.url)) as exchange:
+        await exchange(b'{"commands":[{"command":"createClient","username":"grafana","password":"by hand"}]}')
+    assert await stand.reconcile() == Changes(removed=["pump-1"])
+    assert not await stand.refuses(Account(key="grafana", secret="by hand", version=1))
 
 
 async def test_a_device_named_like_the_hub_is_refused(mosquitto: services.Service) -> None:
