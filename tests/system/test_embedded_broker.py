@@ -14,7 +14,7 @@ import aiomqtt
 import pytest
 
 from bridge import mqtt
-from bridge.accounts import Account
+from bridge.accounts import Account, AccountsError
 from hub import embedded
 from tests import services
 from tests.system.stands import PATIENCE_S, Client, Stand
@@ -171,6 +171,19 @@ def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "broker/store").write_text("not a folder")
     with pytest.raises(embedded.EmbeddedError, match="last words"):
         services.Nats(tmp_path, port=services.free_port()).start()
+
+
+async def test_accounts_of_a_broker_that_died_say_so(broker: services.Nats) -> None:
+    os.kill(broker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, broker.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(AccountsError, match="not running"):
+        await Stand(broker).reconcile(PUMP)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::1"])
+async def test_it_can_listen_for_the_whole_network(tmp_path: Path, host: str) -> None:
+    async with services.Nats(tmp_path, host=host, port=services.free_port()) as broker:
+        assert mqtt.MqttUrl.parse(broker.url).host == {"0.0.0.0": "127.0.0.1"}.get(host, host)
 
 
 async def test_a_stranger_cannot_forge_the_answer_to_a_reload(broker: services.Nats) -> None:
