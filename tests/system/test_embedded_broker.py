@@ -175,7 +175,7 @@ def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 async def test_accounts_of_a_broker_that_died_say_so(broker: services.Nats) -> None:
     os.kill(broker.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, broker.pid, os.WEXITED | os.WNOWAIT)
+    assert ended(broker.pid)
     with pytest.raises(AccountsError, match="not running"):
         await Stand(broker).reconcile(PUMP)
 
