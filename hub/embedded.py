@@ -106,11 +106,13 @@ class Broker:
     def reload(self) -> None:
         """Make the server read its accounts again, and return when it goes by them; else AccountsError."""
         child, deadline = self._child, time.monotonic() + START_TIMEOUT_S
-        if child is None or child.poll() is not None:
+        if child is None:
             raise AccountsError("the embedded broker is not running; start the hub again")
         log = self._log.stat()
-        os.kill(child.pid, signal.SIGHUP)
+        child.send_signal(signal.SIGHUP)
         while not (said := self._said_since(log)):
+            if child.poll() is not None:
+                raise AccountsError("the embedded broker is not running any more; start the hub again")
             if time.monotonic() > deadline:
                 raise AccountsError(f"the embedded broker does not answer a reload; see {self._log}")
             time.sleep(POLL_S)
