@@ -90,7 +90,13 @@ def checked(device: Device, name: str, args: object) -> object:
 
 
 def _free(args: object) -> object:
-    if len(wire.command_payload(args)) > values.MAX_TEXT:
+    try:
+        payload = wire.command_payload(args)
+    except UnicodeEncodeError:
+        raise Refusal("bad_args", "The argument has half of a surrogate pair.") from None
+    if b"\0" in payload or b"\\u0000" in payload:
+        raise Refusal("bad_args", "The argument has a NUL character.")
+    if len(payload) > values.MAX_TEXT:
         raise Refusal("bad_args", f"The argument has more than {values.MAX_TEXT} bytes.")
     return args
 
