@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db.models import F
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -151,7 +152,7 @@ class DeviceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     def delete_queryset(self, _request: HttpRequest, queryset: QuerySet[Device]) -> None:
         """Delete each through the registry; those behind a gateway before it."""
-        for device in queryset.order_by("gateway"):
+        for device in queryset.order_by(F("gateway").asc(nulls_last=True)):
             registry.remove(device)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:  # noqa: ANN401  as the framework has it

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
@@ -105,7 +105,8 @@ def _read(user: User, key: str, asked: dict[str, Any]) -> dict[str, Any]:
         device = registry.find(user, key)
         rows = telemetry.after(device.pk, asked["after"], asked["limit"] + 1)
     finally:
-        close_old_connections()  # back to the pool: the wait may be long
+        if not connection.in_atomic_block:
+            close_old_connections()  # back to the pool: the wait may be long
     frames, more = rows[: asked["limit"]], len(rows) > asked["limit"]
     # Frames may have come between the two queries; the head never stands behind what is told.
     head = max(device.head.seq, rows[-1][0] if rows else 0)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # What a list shows of each payload: more than anybody reads, and a page of them stays small.
 SHOWN: Final = 2048
+_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class RejectsAsked(Paged):
@@ -49,13 +50,13 @@ class RejectShape(Shape):
     def get_payload(self, reject: Any) -> str | None:  # noqa: ANN401  the row has a column made by the query
         """Decode it, if it is UTF-8 as far as it is shown."""
         try:
-            return codecs.getincrementaldecoder("utf-8")().decode(bytes(reject.shown), final=reject.size <= SHOWN)
+            return _decoder().decode(bytes(reject.shown or b""), final=reject.size <= SHOWN)
         except UnicodeDecodeError:
             return None
 
     def get_payload_hex(self, reject: Any) -> str:  # noqa: ANN401  as above
         """Show the bytes."""
-        return bytes(reject.shown).hex()
+        return bytes(reject.shown or b"").hex()
 
 
 class Rejects(View):

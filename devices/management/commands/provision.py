@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, ProgrammingError
+from django.db import OperationalError, ProgrammingError, transaction
 
 from devices import registry, wire
 from devices.api import devices
@@ -48,7 +48,8 @@ class Command(BaseCommand):
     def made(self, asked: dict[str, Any]) -> tuple[Device, str]:
         """Make a device."""
         gateway = known(asked["gateway"]) if asked["gateway"] else None
-        return registry.create(asked["key"], self.fleet(asked["fleet"]), asked["name"] or "", gateway)
+        with transaction.atomic():  # a device that is refused leaves no fleet behind
+            return registry.create(asked["key"], chosen(asked["fleet"]), asked["name"] or "", gateway)
 
     def rotated(self, asked: dict[str, Any]) -> tuple[Device, str]:
         """Give a device a new secret."""
@@ -58,20 +59,20 @@ class Command(BaseCommand):
         device = known(asked["key"])
         return device, registry.rotate(device)
 
-    def fleet(self, slug: str | None) -> Fleet:
-        """Return the fleet that is meant; where there is none at all, make `main`."""
-        fleets = {fleet.slug: fleet for fleet in Fleet.objects.order_by("slug")}
-        if slug is None and not fleets:
-            self.stderr.write("There was no fleet; made `main`.")
-            return Fleet.objects.create(slug="main", name="Main")
-        if slug is None and len(fleets) == 1:
-            return next(iter(fleets.values()))
-        there = ", ".join(fleets) or "none"
-        if slug is None:
-            raise CommandError(f"Say which fleet with --fleet; there are: {there}.", returncode=MISUSED)
-        if slug not in fleets:
-            raise CommandError(f"There is no fleet {slug!r}; there are: {there}.")
-        return fleets[slug]
+
+def chosen(slug: str | None) -> Fleet:
+    """Return the fleet that is meant; where there is none at all, make `main`."""
+    fleets = {fleet.slug: fleet for fleet in Fleet.objects.order_by("slug")}
+    if slug is None and not fleets:
+        return Fleet.objects.create(slug="main", name="Main")
+    if slug is None and len(fleets) == 1:
+        return next(iter(fleets.values()))
+    there = ", ".join(fleets) or "none"
+    if slug is None:
+        raise CommandError(f"Say which fleet with --fleet; there are: {there}.", returncode=MISUSED)
+    if slug not in fleets:
+        raise CommandError(f"There is no fleet {slug!r}; there are: {there}.")
+    return fleets[slug]
 
 
 def known(key: str) -> Device:
