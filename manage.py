@@ -11,9 +11,9 @@ def main() -> None:
     """Makes the environment if need be, and runs the command in it."""
     bootstrap.enter(sys.argv)
     if sys.argv[1:2] == ["demo"]:
-        from hub import demo  # noqa: PLC0415 -- only the demo's options stand for settings
+        from hub import options  # noqa: PLC0415 -- only the demo's options stand for settings
 
-        os.environ.update(demo.environment(sys.argv[2:]))
+        os.environ.update(options.environment(sys.argv[2:]))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
     from django.core.management import execute_from_command_line  # noqa: PLC0415 -- only now is Django there
 

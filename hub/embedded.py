@@ -103,6 +103,11 @@ class Broker:
             raise EmbeddedError("the embedded broker is not running; start() it first")
         return self._child.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether the server runs."""
+        return self._child is not None and self._child.poll() is None
+
     def reload(self) -> None:
         """Make the server read its accounts again, and return when it goes by them; else AccountsError."""
         child, deadline = self._child, time.monotonic() + START_TIMEOUT_S

@@ -6,6 +6,7 @@ of a file that holds it (Docker and Kubernetes secrets). An empty variable count
 
 import os
 import secrets
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,11 @@ def current() -> Env:
 def in_ci() -> bool:
     """Whether this is a continuous-integration run, where a skipped test is an error. For tests only."""
     return os.environ.get("CI", "").lower() in WORDS_FOR_TRUE
+
+
+def has_screen() -> bool:
+    """Whether a browser could open a window here."""
+    return sys.platform in {"darwin", "win32"} or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 class _Reader:

@@ -6,27 +6,29 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from hub import demo, embedded
+from hub import embedded, options
 
 
 class Command(BaseCommand):
     """Run everything in one process until Ctrl-C."""
 
     help = "Run the whole hub here: broker, bridge, dashboard and simulated devices."
-    requires_system_checks = []  # a second start is to take moments; `check` and CI do it
+    requires_system_checks = ()  # a second start is to take moments; `check` and CI do it
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take the options that hub.demo knows."""
-        demo.add_options(parser)
+        """Take the demo's options."""
+        options.add(parser)
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_: Any, **chosen: Any) -> None:  # noqa: ANN401 -- as the framework has it
         """Run; a part that cannot start says what to do."""
+        from hub import demo  # noqa: PLC0415 -- installs Twisted's reactor, which --help needs not
+
         try:
-            fine = demo.Demo(options, self._say).run()
+            fine = demo.run(chosen, self._say)
         except embedded.EmbeddedError as error:
             raise CommandError(str(error)) from error
         if not fine:
-            raise CommandError("the demo ended by a fault")
+            raise CommandError("The demo ended by a fault; see above.")
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
