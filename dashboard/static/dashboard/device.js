@@ -1,0 +1,158 @@
+// Shows one device: tiles, charts, commands and frames, on one subscription that joins history and live.
+
+import { Charts } from "./charts.js";
+import { Commands } from "./commands.js";
+import { WORDS, clock, flags, instant } from "./format.js";
+import { connect } from "./live.js";
+import { ask, begin, byId, element, given, showPresence, write } from "./page.js";
+import * as rail from "./rail.js";
+import { withOrder } from "./state.js";
+import { Tiles } from "./tiles.js";
+
+const FRAMES = 20;
+const page = given();
+const key = /** @type {string} */ (page.key);
+const tiles = new Tiles(byId("tiles"));
+const charts = new Charts(byId("charts"), (zoomed) => {
+  byId("follow").hidden = !zoomed;
+});
+const values = { ...page.values };
+const times = { ...page.times };
+let metrics = page.metrics;
+let asked = 900;
+let skew = page.now - Date.now();
+let learnedAt = Date.now();
+
+/** @type {Commands | null} */
+let commands = null;
+
+/** Lay out what the device measures and takes. */
+function describe() {
+  tiles.describe(metrics, values, times);
+  charts.describe(metrics);
+  byId("no-readings").hidden = Object.keys(values).length > 0;
+}
+
+/** @param {import("./state.js").Row[]} rows */
+function take(rows) {
+  let unknown = false;
+  for (const [, ts, given_] of rows) {
+    for (const [name, value] of Object.entries(given_)) {
+      if (!metrics.some((/** @type {{name: string}} */ one) => one.name === name)) unknown = true;
+      if (ts >= (times[name] ?? 0)) {
+        if (!(name in values)) unknown = true;
+        values[name] = value;
+        times[name] = ts;
+      }
+    }
+  }
+  charts.add(rows);
+  tiles.add(rows);
+  if (unknown) relearn();
+}
+
+/** Ask the server what the device is by now: new metrics and commands, and evidence that was missed. */
+async function relearn() {
+  learnedAt = Date.now();
+  const known = await ask(key);
+  if (!known) return;
+  const changed = JSON.stringify(known.metrics) !== JSON.stringify(metrics) || byId("tiles").children.length !== Object.keys(values).length;
+  metrics = known.metrics;
+  if (changed) {
+    describe();
+    live.subscribe("main", request()); // rows of a metric that was unknown were not drawn
+  }
+  commands?.describe(known.commands);
+  write(byId("device-name"), known.name || key);
+  live.learn((state) => known.orders.reduce(withKnown, state));
+}
+
+/** @param {import("./state.js").State} state @param {any} order */
+const withKnown = (state, order) => withOrder(state, { ...order, device: key });
+
+const request = () => ({ devices: [key], since: { last_s: asked } });
+
+/** @param {import("./state.js").Row[]} rows */
+function frames(rows) {
+  const body = byId("frames");
+  for (const [seq, ts, given_, bits] of rows.slice(-FRAMES)) {
+    if (body.querySelector(`tr[data-seq="${seq}"]`)) continue;
+    const cells = [element("td", { text: String(seq) }), element("td", {}, element("time", { text: instant(ts, Date.now() + skew), title: clock(ts, { ms: true }) })), element("td", {}, element("code", { text: asJson(given_) })), element("td", { text: flags(bits) })];
+    const row = element("tr", { "data-seq": String(seq) }, ...cells);
+    const before = [...body.children].find((other) => Number(other.getAttribute("data-seq")) < seq);
+    body.insertBefore(row, before ?? null);
+  }
+  while (body.children.length > FRAMES) body.lastElementChild?.remove();
+}
+
+/** As the server writes it. @param {Record<string, unknown>} given_ */
+const asJson = (given_) => `{${Object.entries(given_).map(([name, value]) => `${JSON.stringify(name)}: ${JSON.stringify(value)}`).join(", ")}}`;
+
+let presenceDrawn = "";
+
+/** @param {import("./state.js").Presence | undefined} presence */
+function showState(presence) {
+  if (!presence || presenceDrawn === JSON.stringify(presence)) return;
+  const first = presenceDrawn === "";
+  presenceDrawn = JSON.stringify(presence);
+  showPresence(document.querySelector("#presence .presence"), presence.presence, WORDS[presence.presence] ?? presence.presence);
+  document.body.dataset.presence = presence.presence;
+  write(byId("because"), presence.because);
+  if (presence.since) write(byId("since"), instant(presence.since, Date.now() + skew));
+  // A device that comes (back) may have announced something new.
+  if (!first && presence.presence === "online" && Date.now() - learnedAt > 1000) setTimeout(relearn, 1000);
+}
+
+let lastDrawn = 0;
+let wasUp = false;
+
+const live = connect((state, taken) => {
+  if (state.link.phase === "up") skew = state.skew;
+  for (const { device, rows } of taken) {
+    if (device !== key) continue;
+    take(rows);
+    frames(rows);
+    write(byId("seq"), String(rows[rows.length - 1][0]));
+  }
+  const now = Date.now() + skew;
+  if (taken.length || now - lastDrawn > 900) {
+    lastDrawn = now;
+    charts.draw(now);
+    tiles.draw(now, charts.tracks);
+  }
+  const kind = rail.railOf(state, Date.now()).state;
+  commands?.draw(state, state.link.phase === "up" && kind !== "down", values);
+  showState(state.devices[key]);
+  rail.show(state, Date.now());
+  const up = state.subs.main?.phase === "live";
+  if (up && !wasUp && state.link.heardAt && learnedAt < Date.now() - 5000) relearn();
+  wasUp = up;
+});
+
+function ranges() {
+  const buttons = /** @type {HTMLButtonElement[]} */ ([...document.querySelectorAll("#ranges button")]);
+  for (const button of buttons) {
+    button.disabled = false;
+    button.addEventListener("click", () => {
+      for (const one of buttons) one.setAttribute("aria-pressed", String(one === button));
+      const seconds = Number(button.dataset.seconds);
+      charts.range(seconds);
+      if (seconds <= asked) return;
+      asked = seconds;
+      live.subscribe("main", request());
+    });
+  }
+  byId("follow").addEventListener("click", () => charts.follow());
+}
+
+begin();
+describe();
+ranges();
+if (page.may_command) {
+  commands = new Commands({ root: byId("commands"), list: byId("orders"), none: byId("no-orders") }, key, (name, args) => live.order(key, name, args));
+  commands.describe(page.commands);
+}
+showState(page);
+live.learn((state) => page.orders.reduce(withKnown, state));
+live.subscribe("main", request());
+live.start();

@@ -1,0 +1,16 @@
+"""The pages' addresses."""
+
+from django.contrib.auth.views import LogoutView
+from django.urls import path
+
+from dashboard import views
+
+urlpatterns = [
+    path("sign-in/", views.SignInView.as_view(), name="sign-in"),
+    path("sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("", views.fleet, name="fleet"),
+    path("add/", views.add_device, name="add-device"),
+    path("devices/<str:key>/", views.device, name="device"),
+    path("devices/<str:key>/state.json", views.device_state, name="device-state"),
+    path("devices/<str:key>/secret/", views.new_secret, name="new-secret"),
+]

@@ -1,0 +1,203 @@
+"""The pages: sign in, the fleet, a device, and how one is added. What may be seen is asked of the registry alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import LoginView
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from dashboard import shown
+from dashboard.forms import AddDevice, SignIn
+from devices import registry, wire
+from devices.errors import Refusal
+from devices.models import Device, Role
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+View: TypeAlias = Callable[..., HttpResponse]
+
+SNIPPETS: Final = (
+    ("shell", "Shell", "mosquitto_pub and mosquitto_sub"),
+    ("python", "Python", "aiomqtt"),
+    ("paho", "Python (paho)", "paho-mqtt 2"),
+    ("micropython", "MicroPython", "umqtt.simple"),
+    ("arduino", "Arduino", "PubSubClient, ESP32 or ESP8266"),
+)
+MQTTS_PORT: Final = 8883
+# What stands in a snippet while the secret is not shown.
+NO_SECRET: Final = "<secret>"  # noqa: S105  the placeholder itself
+
+
+def page(view: View) -> View:
+    """Let only signed-in people in, keep nothing in caches, and answer refusals with the pages for 403 and 404."""
+
+    @wraps(view)
+    def asked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # noqa: ANN401  any view's
+        try:
+            return view(request, *args, **kwargs)
+        except Refusal as refusal:
+            if refusal.status == 404:  # noqa: PLR2004  HTTP's own number
+                raise Http404 from None
+            raise PermissionDenied(refusal.message) from None
+
+    return cast("View", login_required(never_cache(asked)))
+
+
+class SignInView(LoginView):
+    """The door."""
+
+    template_name = "dashboard/sign_in.html"
+    form_class = SignIn
+    redirect_authenticated_user = True
+
+
+@page
+@require_GET
+def fleet(request: HttpRequest) -> HttpResponse:
+    """All devices that the user may see, with their newest readings."""
+    user = cast("User", request.user)
+    devices = list(registry.visible_to(user).order_by("key"))
+    kinds = shown.metrics(devices)
+    fleets = list(registry.fleets_of(user).order_by("name").values("slug", "name"))
+    summaries = {one.key: _row(one, kinds.get(one.pk, [])) for one in devices}
+    counts = {state: sum(row["presence"] == state for row in summaries.values()) for state in _STATES}
+    context = {
+        "fleets": fleets,
+        "rows": summaries,
+        "blank": _BLANK,
+        "counts": counts,
+        "now": _now(),
+        "may_add": registry.fleets_of(user, Role.MANAGER).exists(),
+        "live": {"now": _now(), "fleets": fleets, "devices": summaries, "sparks": shown.sparks(devices, kinds)},
+    }
+    return render(request, "dashboard/fleet.html", context)
+
+
+_STATES: Final = ("online", "stale", "offline", "never")
+# What the browser copies for a device that comes while the page is open.
+_BLANK: Final[dict[str, Any]] = {"key": "", "presence": "never", "because": "", "ts": None, "metrics": [], "values": {}}
+
+
+def _row(device: Device, kinds: list[dict[str, str]]) -> dict[str, Any]:
+    return {**shown.summary(device), "key": device.key, "fleet": device.fleet.slug, "metrics": kinds}
+
+
+@page
+@require_GET
+def device(request: HttpRequest, key: str) -> HttpResponse:
+    """One device: what it measures, what it can be told, what it said, and how it connects."""
+    one = registry.find(cast("User", request.user), key)
+    return render(request, "dashboard/device.html", _device_context(request, one))
+
+
+@page
+@require_GET
+def device_state(request: HttpRequest, key: str) -> JsonResponse:
+    """What the device page knows, for a page that is open already: new metrics and commands, missed evidence."""
+    return JsonResponse(_state(cast("User", request.user), registry.find(cast("User", request.user), key)))
+
+
+@page
+@require_POST
+def new_secret(request: HttpRequest, key: str) -> HttpResponse:
+    """Give the device a new secret, and show it this once."""
+    one = registry.find(cast("User", request.user), key, Role.MANAGER)
+    return _credentials(request, one, registry.rotate(one), rotated=True)
+
+
+@page
+@require_http_methods(["GET", "POST"])
+def add_device(request: HttpRequest) -> HttpResponse:
+    """Register a device; then show its credentials once, and wait with the user for its first reading."""
+    user = cast("User", request.user)
+    if not registry.fleets_of(user, Role.MANAGER).exists():
+        raise PermissionDenied("Adding a device takes the role manager in a fleet; ask a manager of yours.")
+    form = AddDevice(request.POST or None, user=user)
+    if form.is_valid():
+        try:
+            one, secret = registry.create(
+                form.cleaned_data["key"], form.cleaned_data["fleet"], form.cleaned_data["name"]
+            )
+        except Refusal as refusal:
+            form.add_error("key", refusal.message)
+        else:
+            return _credentials(request, registry.find(user, one.key), secret, rotated=False)
+    return render(request, "dashboard/add.html", {"form": form, "one_fleet": len(form.fields["fleet"].queryset) == 1})  # type: ignore[attr-defined]
+
+
+def _credentials(request: HttpRequest, one: Device, secret: str, *, rotated: bool) -> HttpResponse:
+    context = {
+        "device": one,
+        "secret": secret,
+        "rotated": rotated,
+        "mqtt": _mqtt(one),
+        "snippets": _snippets(one, secret),
+        "live": _state(cast("User", request.user), one),
+    }
+    return render(request, "dashboard/credentials.html", context)
+
+
+def _device_context(request: HttpRequest, one: Device) -> dict[str, Any]:
+    state = _state(cast("User", request.user), one)
+    return {
+        "device": one,
+        "shown": state,
+        "live": state,
+        "frames": shown.frames(one),
+        "rejects": shown.rejects(one),
+        "mqtt": _mqtt(one),
+        "snippets": _snippets(one, NO_SECRET),
+        "may_manage": registry.fleets_of(cast("User", request.user), Role.MANAGER).filter(pk=one.fleet_id).exists(),
+    }
+
+
+def _state(user: User, one: Device) -> dict[str, Any]:
+    may_command = registry.fleets_of(user, Role.OPERATOR).filter(pk=one.fleet_id).exists()
+    return {
+        **_row(one, shown.metrics([one]).get(one.pk, [])),
+        "now": _now(),
+        "commands": one.commands,
+        "orders": shown.orders(one),
+        "may_command": may_command,
+        "usual_ms": one.head.usual_ms,
+    }
+
+
+def _mqtt(one: Device) -> dict[str, Any]:
+    """Where and as whom the device connects; a child speaks with its gateway's login."""
+    gateway = one.gateway.key if one.gateway else None
+    return {
+        "host": settings.MQTT_PUBLIC_HOST,
+        "port": settings.MQTT_PUBLIC_PORT,
+        "tls": settings.MQTT_PUBLIC_PORT == MQTTS_PORT,
+        "username": gateway or one.key,
+        "topic": wire.topic(one.key, gateway=gateway),
+    }
+
+
+def _snippets(one: Device, secret: str) -> list[dict[str, str]]:
+    context = {"key": one.key, "secret": secret, **_mqtt(one)}
+    return [
+        {"id": name, "title": title, "with": library, "text": _snippet(name, context)}
+        for name, title, library in SNIPPETS
+    ]
+
+
+def _snippet(name: str, context: dict[str, Any]) -> str:
+    return render_to_string(f"dashboard/snippets/{name}.txt", context).strip()
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
