@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -159,6 +160,18 @@ def test_an_unfit_python_is_told_what_is_needed(bootstrap: ModuleType, monkeypat
         bootstrap.Failed, match=r"This is Python 3\.\d+\.\d+; Telemetry Hub needs 3\.11, 3\.12 or 3\.13"
     ):
         bootstrap.suitable_python()
+
+
+def test_a_debian_without_venv_is_told_the_command(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apt = tmp_path / "apt-get"
+    apt.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(bootstrap.Failed, match=r"Run:  sudo apt-get install python3\.\d+-venv\nThen the same command"):
+        bootstrap.bring_venv(sys.executable)
 
 
 @pytest.mark.parametrize("name", ["manage.py", "hub/__init__.py", "hub/bootstrap.py"])
