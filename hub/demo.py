@@ -45,6 +45,8 @@ SCENARIO: Final = "calm"
 SIMULATORS_END_S: Final = 5
 BRIDGE_END_S: Final = 10
 BROKER_CHECK_S: Final = 1
+# In the data folder while a demo runs: where its parts are, for other commands.
+RUNNING: Final = "running.json"
 # Larger messages are no part of the live protocol.
 LONGEST_MESSAGE: Final = 65_536
 
@@ -177,6 +179,9 @@ class Demo:
         self.say(f"user: {self.user}")
         self.say(f"password: {self.password}")
         self.say(f"mqtt: {settings.MQTT_PUBLIC_HOST}:{settings.MQTT_PUBLIC_PORT}")
+        (settings.HUB_DATA / RUNNING).write_text(
+            json.dumps({"host": self.url.host, "port": self.url.port, "url": url}),
+        )
         self.say(f"Hub ready: {url}")
         if not self.chosen["no_browser"] and sys.stdout.isatty() and env.has_screen():
             webbrowser.open(url)
@@ -204,6 +209,7 @@ class Demo:
     async def _end_parts(self) -> None:
         """Stop in the reverse order of the start: devices, then the bridge once it has stored what it has."""
         self.say("Stopping …")
+        (settings.HUB_DATA / RUNNING).unlink(missing_ok=True)
         if self.simulators is not None and self.simulators.stdin is not None:
             self.simulators.stdin.close()
             try:
