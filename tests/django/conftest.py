@@ -16,6 +16,12 @@ NOW = 1_790_000_000_000
 Clients = Callable[[User | None], APIClient]
 
 
+@pytest.fixture(autouse=True)
+def files_when_asked(settings: Any) -> None:
+    """Every test client builds the middleware anew: it must not look at all static files each time (0.2 s)."""
+    settings.WHITENOISE_AUTOREFRESH = True
+
+
 def make_user(username: str, role: str = "", fleet: Fleet | None = None, **kind: Any) -> User:
     user = User.objects.create_user(username, password=PASSWORD, **kind)
     if fleet:
