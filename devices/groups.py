@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -112,14 +115,13 @@ def group_of(message: Message) -> str:
     """Tell where a message goes."""
     if message["type"] == "registry.changed":
         return REGISTRY
-    if message["type"] in ("fleet.summary", "fleet.watch"):
-        return fleet_group(message["fleet"])
-    return device_group(message["device"])
+    named: Mapping[str, object] = message
+    return fleet_group(str(named["fleet"])) if "fleet" in named else device_group(str(named["device"]))
 
 
 async def announce(*messages: Message) -> None:
     """Send each message to its group. A layer that is down delays what is live; it never stops what is stored."""
-    layer = get_channel_layer()
+    layer: Any = get_channel_layer()
     for message in messages:
         try:
             await layer.group_send(group_of(message), message)

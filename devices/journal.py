@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from django.db import connection
 
-from devices.models import Head
-from devices.values import Value
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from devices.models import Head
+    from devices.values import Value
 
 _encode = msgspec.json.Encoder().encode
 
@@ -72,7 +74,7 @@ def update_heads(heads: Sequence[Head]) -> None:
         cursor.executemany(_UPDATE, [_head_row(head) for head in heads])
 
 
-def _head_row(head: Head) -> tuple[object, ...]:
+def _head_row(head: Head) -> tuple[Any, ...]:
     return (
         *(_encode(head.values).decode() if name == "values" else getattr(head, name) for name in _HEAD),
         head.pk,

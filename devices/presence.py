@@ -10,6 +10,8 @@ Presence = Literal["never", "online", "stale", "offline"]
 USUAL_INTERVALS: Final = 3
 # Shorter silences are not worth a colour, however fast the device usually is.
 SHORTEST_SILENCE_MS: Final = 10_000
+# Of a device that was heard once and announced nothing, no rhythm is known; after a day nobody would call it online.
+LONGEST_UNKNOWN_MS: Final = 86_400_000
 # Messages closer together than this are one beat: scalar topics of one measurement come in a burst.
 BEAT_MS: Final = 1000
 # Weight of the newest interval in the learned one: it follows a change of rhythm within some ten readings.
@@ -34,9 +36,11 @@ def learned(usual_ms: int | None, interval_ms: int) -> int:
     return round(usual_ms + LEARNING * (min(interval_ms, 4 * usual_ms) - usual_ms))
 
 
-def silence_allowed(usual_ms: int, sleep_s: int | None) -> int:
+def silence_allowed(usual_ms: int | None, sleep_s: int | None) -> int:
     """Return after how many ms without a message a device is stale; an announced sleep may be half as long again."""
-    return max(SHORTEST_SILENCE_MS, usual_ms * USUAL_INTERVALS, (sleep_s or 0) * 1500)
+    if usual_ms is None and sleep_s is None:
+        return LONGEST_UNKNOWN_MS
+    return max(SHORTEST_SILENCE_MS, (usual_ms or 0) * USUAL_INTERVALS, (sleep_s or 0) * 1500)
 
 
 def heard(old: State, now: int) -> State:
@@ -58,20 +62,21 @@ def said(old: State, now: int, *, online: bool, retained: bool) -> State:
 
 def silent(old: State, last_at: int | None, usual_ms: int | None, sleep_s: int | None, now: int) -> State:
     """Return the state of a device that may have been silent for too long."""
-    if old.presence != "online" or usual_ms is None:
+    if old.presence != "online":
         return old
     silence = now - max(last_at or 0, old.since)
     if silence <= silence_allowed(usual_ms, sleep_s):
         return old
-    return State("stale", f"no data for {span(silence)}, usually every {span(usual_ms)}", now)
+    usually = "" if usual_ms is None else f", usually every {span(usual_ms)}"
+    return State("stale", f"no data for {span(silence)}{usually}", now)
+
+
+_UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 
 
 def span(ms: int) -> str:
-    """Say a time span as people do: 0.5 s, 95 s, 12 min, 3 h, 2 d."""
-    if ms < 1000:
-        return f"{ms / 1000:.1f} s"
-    if ms < 120_000:
-        return f"{ms // 1000} s"
-    if ms < 7_200_000:
-        return f"{ms // 60_000} min"
-    return f"{ms // 3_600_000} h" if ms < 172_800_000 else f"{ms // 86_400_000} d"
+    """Say a time span as people do, with two of a unit at least: 0.5 s, 95 s, 12 min, 3 h, 2 d."""
+    for size, unit in _UNITS:
+        if ms >= 2 * size:
+            return f"{ms // size} {unit}"
+    return f"{ms / 1000:.1f} s"

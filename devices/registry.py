@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 
-from devices import sealing, telemetry, values, wire
+from devices import sealing, telemetry, values, wellknown, wire
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
 from devices.models import Device, Fleet, Head, Membership, Metric, Role
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 # Each role includes those before it.
 _RANK: Final = [Role.VIEWER, Role.OPERATOR, Role.MANAGER]
@@ -168,7 +170,7 @@ def change(device: Device, changes: Changes) -> None:
     if "gateway" in changes:
         check_gateway(device.key, changes["gateway"])
     with transaction.atomic():
-        row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
+        row = Device.objects.select_for_update(of=("self",), no_key=True).get(pk=device.pk)
         for field, value in changes.items():
             setattr(row, field, value)
         row.save(update_fields=list(changes))
@@ -194,7 +196,7 @@ def rotate(device: Device) -> str:
     """Give a device a new secret and return it; the broker cuts the session of the old one."""
     secret = sealing.new_secret()
     with transaction.atomic():
-        row = Device.objects.select_for_update(of=("self",)).get(pk=device.pk)
+        row = Device.objects.select_for_update(of=("self",), no_key=True).get(pk=device.pk)
         row.secret_box = sealing.seal(secret)
         row.secret_version += 1
         row.save(update_fields=["secret_box", "secret_version"])
@@ -207,6 +209,8 @@ def remove(device: Device) -> None:
     if device.children.exists():
         raise Refusal("has_children", "Other devices speak through this gateway; move or delete them first.", 409)
     with transaction.atomic():
+        # What is being recorded of it is finished first, and what comes later finds nobody.
+        Head.objects.select_for_update(of=("self",)).filter(pk=device.pk).first()
         telemetry.forget(device)
         key = device.key
         device.delete()
@@ -244,23 +248,38 @@ def _accounts() -> QuerySet[Device]:
 
 
 def learn(said: wire.Announce) -> None:
-    """Keep what a device says about itself. Its name is taken only while nobody has given it one."""
+    """Keep what a device says about itself. Its name is taken only while nobody has given it one.
+
+    Raises values.Bad (too_many_metrics), and keeps nothing of it, when it would describe more than there is room for.
+    """
     with transaction.atomic():
-        device = Device.objects.select_for_update(of=("self",)).filter(key=said.device).first()
+        # NO KEY: whoever stores its frames or commands at this moment need not wait, nor we for them.
+        device = Device.objects.select_for_update(of=("self",), no_key=True).filter(key=said.device).first()
         if device is None:
             return
+        _check_room(device, said)
         before = (device.name, device.model, device.firmware, device.commands)
         device.name = device.name or said.name
         device.model = said.model or device.model
         device.firmware = said.fw or device.firmware
-        device.commands = dict(list({**device.commands, **said.commands}.items())[:MAX_COMMANDS])
+        device.commands = {**device.commands, **said.commands}
         if (device.name, device.model, device.firmware, device.commands) != before:
             device.save(update_fields=["name", "model", "firmware", "commands"])
         for name, kind in said.metrics.items():
             _describe(device, name, kind)
 
 
-def _describe(device: Device, name: str, kind: dict[str, Any]) -> None:
-    given = {"unit": kind.get("unit"), "device_class": kind.get("class")}
+def _check_room(device: Device, said: wire.Announce) -> None:
+    if len(device.commands.keys() | said.commands.keys()) > MAX_COMMANDS:
+        raise values.Bad("too_many_metrics", f"more than {MAX_COMMANDS} commands; announce fewer")
+    if said.metrics:
+        names = Metric.objects.filter(device=device).values_list("name", flat=True)
+        if len(said.metrics.keys() | set(names)) > values.MAX_METRICS:
+            raise values.Bad("too_many_metrics", f"more than {values.MAX_METRICS} metrics; announce fewer")
+
+
+def _describe(device: Device, name: str, said: dict[str, Any]) -> None:
+    given = {"unit": said.get("unit"), "device_class": said.get("class")}
     given = {field: text for field, text in given.items() if text}
-    Metric.objects.update_or_create(device=device, name=name, defaults=given)
+    usual = wellknown.kind(name)._asdict()
+    Metric.objects.update_or_create(device=device, name=name, defaults=given, create_defaults=usual | given)

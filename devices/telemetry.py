@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from django.db import transaction
 from django.db.models import Max, Min
 
-from devices import journal, presence, wire, wellknown
+from devices import journal, presence, wellknown, wire
 from devices.groups import FrameRow, Frames, State, announce_on_commit
 from devices.models import Device, Frame, Head, Metric
 from devices.values import DAY_MS, EARLIEST_MS, MAX_METRICS, Reason, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 # Flags of a frame.
 LATE: Final = 1  # older than the newest frame when it came
@@ -61,9 +63,8 @@ def record(events: Sequence[wire.Frame | wire.Presence], now: int) -> Recorded:
                 book.said(event, now)
             elif _is_known(event, known):
                 recorded.duplicates += 1
-            else:
-                _mark_known(event, known)
-                book.take(event, now, recorded.refused)
+            elif book.take(event, now, recorded.refused) and event.mark is not None:
+                known[event.mark] = event.received_at
         journal.append([row for book in books.values() for row in book.rows])
         journal.update_heads([book.head for book in books.values()])
         _learn_metrics(books.values())
@@ -80,7 +81,8 @@ def _locked_heads(keys: set[str]) -> dict[str, Head]:
 
 def _known_marks(events: Iterable[wire.Frame | wire.Presence]) -> dict[int, int]:
     """Return mark → received_at of the frames in the journal that this batch may repeat."""
-    asked = {event.mark for event in events if isinstance(event, wire.Frame) and event.mark_ms and event.mark}
+    asked = {event.mark for event in events if isinstance(event, wire.Frame) and event.mark_ms}
+    asked.discard(None)
     if not asked:
         return {}
     return dict(Frame.objects.filter(mark__in=asked).values_list("mark").annotate(at=Max("received_at")))
@@ -89,11 +91,6 @@ def _known_marks(events: Iterable[wire.Frame | wire.Presence]) -> dict[int, int]
 def _is_known(frame: wire.Frame, known: dict[int, int]) -> bool:
     at = known.get(frame.mark) if frame.mark is not None else None
     return at is not None and frame.received_at - at <= frame.mark_ms and frame.mark_ms > 0
-
-
-def _mark_known(frame: wire.Frame, known: dict[int, int]) -> None:
-    if frame.mark is not None:
-        known[frame.mark] = frame.received_at
 
 
 class _Book:
@@ -107,20 +104,25 @@ class _Book:
         self.rows: list[journal.Row] = []
         self.new_metrics: dict[str, Value] = {}
 
-    def take(self, frame: wire.Frame, now: int, refused: list[Refused]) -> None:
+    def take(self, frame: wire.Frame, now: int, refused: list[Refused]) -> bool:
+        """Take a frame; whether it entered the journal."""
         new = [name for name in frame.values if name not in self.head.values]
         if new and len(self.head.values) + len(new) > MAX_METRICS:
             refused.append(Refused(frame, "too_many_metrics", f"{new[0]!r} would be one more than {MAX_METRICS}"))
-            return
+            return False
         self.new_metrics.update((name, frame.values[name]) for name in new)
         if frame.retained and frame.ts is None:
             self._fill_head(frame, frame.received_at, only_new=True)
-            return
+            return False
         ts, flags = self._when(frame)
         self._number(frame, ts, flags)
-        self._fill_head(frame, ts)
+        # A clock that is ahead must not hold the head until the others have caught up.
+        newest = min(ts, frame.received_at)
+        self.head.ts = max(self.head.ts or 0, newest)
+        self._fill_head(frame, newest)
         if not frame.retained:
             self._beat(frame, now)
+        return True
 
     def _when(self, frame: wire.Frame) -> tuple[int, int]:
         flags = RETAINED if frame.retained else 0
@@ -137,7 +139,6 @@ class _Book:
         device_ts = frame.ts if flags & CLOCK else None
         row = (head.pk, head.seq, ts, frame.received_at, device_ts, flags, frame.values, frame.mark)
         self.rows.append(journal.Row(*row))
-        head.ts = max(head.ts or 0, ts)
         if frame.n is not None and (head.boot != frame.boot or frame.n > (head.n or 0)):
             head.boot, head.n = frame.boot, frame.n
 
@@ -149,8 +150,8 @@ class _Book:
 
     def _beat(self, frame: wire.Frame, now: int) -> None:
         head = self.head
-        head.received_at = frame.received_at
-        if head.beat_at is None:
+        head.received_at = max(head.received_at or 0, frame.received_at)
+        if head.beat_at is None or head.presence == "offline":
             head.beat_at = frame.received_at
         elif (interval := frame.received_at - head.beat_at) >= presence.BEAT_MS:
             head.usual_ms = presence.learned(head.usual_ms, interval)
@@ -158,11 +159,16 @@ class _Book:
         self._become(presence.heard(self._state(), now))
 
     def said(self, event: wire.Presence, now: int) -> None:
-        self.head.sleep_s = event.sleep_s if event.online else self.head.sleep_s
+        head = self.head
+        state = presence.said(self._state(), now, online=event.online, retained=event.retained)
         if event.online:
-            # Whatever the silence was, it is over: the next interval begins here.
-            self.head.beat_at = event.received_at
-        self._become(presence.said(self._state(), now, online=event.online, retained=event.retained))
+            head.sleep_s = event.sleep_s
+            if not event.retained:
+                head.received_at = max(head.received_at or 0, event.received_at)
+            if head.presence != state.presence:
+                # From its start to its first reading is no rhythm: the next interval begins with that reading.
+                head.beat_at = None
+        self._become(state)
 
     def _state(self) -> presence.State:
         return presence.State(self.head.presence, self.head.because, self.head.since)  # type: ignore[arg-type]
@@ -193,18 +199,20 @@ def _learn_metrics(books: Iterable[_Book]) -> None:
     rows = []
     for book in books:
         for name, value in book.new_metrics.items():
-            kind = wellknown.kind(name)
+            type_ = type_of(value)
+            # A light that is on or off has no lux.
+            unit, device_class = wellknown.kind(name) if type_ == "number" else ("", "")
             rows.append(
-                Metric(
-                    device_id=book.head.pk,
-                    name=name,
-                    unit=kind.unit,
-                    device_class=kind.device_class,
-                    type=type_of(value),
-                ),
+                Metric(device_id=book.head.pk, name=name, unit=unit, device_class=device_class, type=type_),
             )
     if rows:
-        Metric.objects.bulk_create(rows, ignore_conflicts=True)
+        # What was announced before its first reading stays as announced; only its type was unknown.
+        Metric.objects.bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=["device", "name"],
+            update_fields=["type"],
+        )
 
 
 def type_of(value: Value) -> str:
@@ -217,12 +225,13 @@ def type_of(value: Value) -> str:
 def sweep_presence(now: int) -> int:
     """Mark devices that have been silent for too long as stale, and ring; return how many."""
     found = 0
-    online = Head.objects.filter(presence="online", usual_ms__isnull=False)
+    online = Head.objects.filter(presence="online").defer("values")
     for pk in [head.pk for head in online.iterator() if _silence(head, now).presence == "stale"]:
         with transaction.atomic():
-            head = Head.objects.select_for_update(of=("self",)).select_related("device").get(pk=pk)
-            state = _silence(head, now)
-            if state.presence == "stale":
+            rows = Head.objects.select_for_update(of=("self",)).select_related("device")
+            head = rows.filter(pk=pk).first()
+            state = _silence(head, now) if head else None
+            if head and state and state.presence == "stale":
                 head.presence, head.because, head.since = state
                 head.save(update_fields=["presence", "because", "since"])
                 announce_on_commit(state_message(head.device.key, head))
@@ -280,4 +289,4 @@ def head_values(head: Head) -> dict[str, Any]:
 
 def forget(device: Device) -> None:
     """Delete a device's journal, in one statement instead of row by row."""
-    Frame.objects.filter(device_id=device.pk)._raw_delete(using="default")  # type: ignore[attr-defined]  # noqa: SLF001
+    Frame.objects.filter(device_id=device.pk)._raw_delete(using="default")  # noqa: SLF001

@@ -73,13 +73,13 @@ def _entry(key: str, entry: object, index: int, message: Message) -> Frame:
     values = _values(entry)
     ts = _instant(entry, message)
     boot, n = _counters(entry)
-    if boot is not None and n is not None:
+    mark: int | None
+    if n is not None:
         mark, mark_ms = _hash("n", key, boot, n), v.MAX_COUNTER
     elif entry.get("ts") is not None:
         mark, mark_ms = _hash("ts", key, ts, msgspec.json.encode(values)), v.MAX_COUNTER
     else:
         mark, mark_ms = _packet_mark(message, index)
-        boot = n = None
     return Frame(
         device=key,
         values=values,
@@ -116,8 +116,8 @@ def _values(entry: dict[str, Any]) -> dict[str, Value]:
 
 def _counters(entry: dict[str, Any]) -> tuple[int | None, int | None]:
     """Read `boot` and `seq`. One without the other is no number of a frame: seq begins again with each boot."""
-    boot, n = entry.get("boot"), entry.get("seq")
-    return None if boot is None else v.counter("boot", boot), None if n is None else v.counter("seq", n)
+    boot, n = (None if entry.get(name) is None else v.counter(name, entry[name]) for name in ("boot", "seq"))
+    return (None, None) if boot is None or n is None else (boot, n)
 
 
 def _instant(entry: dict[str, Any], message: Message) -> int | None:

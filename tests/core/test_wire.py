@@ -1,4 +1,4 @@
-"""The native convention: a friendly table (bytes → events), a hostile one (bytes → reason), what holds for any bytes."""
+"""The native convention: a friendly table (bytes → events), a hostile one (bytes → reason), and any bytes at all."""
 
 import json
 from typing import Any
