@@ -29,7 +29,7 @@ class Command(BaseCommand):
         """Django's parser does not know pytest's options, so it is passed by."""
         sys.exit(run(argv[2:]))
 
-    def handle(self, *args: Any, **_options: Any) -> None:  # noqa: ANN401 -- Django's signature
+    def handle(self, *args: Any, **_options: Any) -> None:
         """For call_command()."""
         sys.exit(run(args))
 
