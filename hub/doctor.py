@@ -74,13 +74,12 @@ def clock() -> str:
 
 
 async def layer() -> str:
-    """Send a message through a group, and receive it."""
+    """Send a message through the layer, and receive it."""
     channels: Any = get_channel_layer()
     try:
         async with asyncio.timeout(5):
             channel = await channels.new_channel("doctor")
-            await channels.group_add("doctor", channel)
-            await channels.group_send("doctor", {"type": "doctor.ping"})
+            await channels.send(channel, {"type": "doctor.ping"})
             await channels.receive(channel)
     except Exception as error:
         raise Sick(f"{type(error).__name__} {error}; is REDIS_URL right, and Redis up?") from error
