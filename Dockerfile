@@ -1,0 +1,43 @@
+# The hub as an image: what requirements.lock and package-lock.json name, our sources, and the collected static files.
+# `docker compose build` makes it; docs/production.md says how it is started.
+
+# --- the front-end libraries: their dist files as they are
+FROM node:22-bookworm-slim AS front
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --omit=dev
+
+# --- the Python packages: wheels only, each with the hash that the lock gives
+FROM python:3.13-slim-bookworm AS packages
+COPY requirements.lock ./
+RUN python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock
+
+# --- the hub
+FROM python:3.13-slim-bookworm
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HUB_NO_BOOTSTRAP=1 \
+    HUB_DATA=/data
+RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin hub \
+    && install -d -o hub -g hub /data
+WORKDIR /app
+COPY --from=packages /venv /venv
+COPY --from=front /app/node_modules ./node_modules
+COPY manage.py ./
+COPY hub ./hub
+COPY devices ./devices
+COPY bridge ./bridge
+COPY dashboard ./dashboard
+COPY simulators ./simulators
+# A folder of its own for the key that every start makes where none is given: it must not be part of the image.
+RUN HUB_DATA=/tmp/build python manage.py collectstatic --noinput --verbosity 0 \
+    && rm -r /tmp/build \
+    && python -m compileall -q bridge dashboard devices hub simulators
+USER hub
+EXPOSE 8000
+# healthz asks the process alone: a lost database is no reason to restart the web server.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+CMD ["daphne", "-b", "0.0.0.0", "-p", "8000", "--websocket-max-message-size", "65536", "hub.asgi:application"]
