@@ -20,6 +20,8 @@ WATCH_S: Final = 60.0
 SPACING_S: Final = 0.05
 FLEET_SPACING_S: Final = 0.5
 FLEET_CHUNK: Final = 200
+# While the layer does not take them, a device's rows wait; whoever misses the older ones reads them from the database.
+MOST_ROWS: Final = 1000
 
 
 class Summaries(Protocol):
@@ -38,6 +40,7 @@ class Announcer:
         self._watched: dict[str, float] = {}
         self._watched_fleets: dict[str, float] = {}
         self._frames: dict[str, groups.Frames] = {}
+        self._states: dict[str, groups.State] = {}
         self._sent_at: dict[str, float] = {}
         self._fleets: dict[str, set[str]] = {}
         self._fleets_at = 0.0
@@ -52,21 +55,30 @@ class Announcer:
         self._watched_fleets[slug] = now + WATCH_S
 
     def put(self, message: groups.Message, fleet: str | None, now: float) -> bool:
-        """Take what was stored; whether somebody will hear of it."""
-        key = message["device"] if message["type"] in ("device.frames", "device.state") else ""
-        wanted = self._wanted(self._watched_fleets, fleet or "", now)
-        if wanted and fleet and key:
-            self._fleets.setdefault(fleet, set()).add(key)
-            self._news.set()
-        if message["type"] != "device.frames" or not self._wanted(self._watched, key, now):
-            return wanted
-        waiting = self._frames.get(key)
-        if waiting is None:
-            self._frames[key] = message
+        """Take what was stored; whether somebody will hear of it. Presence is told whoever watches: it is rare."""
+        if message["type"] != "device.state" and message["type"] != "device.frames":
+            return False
+        key, heard = message["device"], True
+        if message["type"] == "device.state":
+            self._states[key] = message
+        elif self._wanted(self._watched, key, now):
+            self._add(message)
         else:
-            waiting["frames"] = [*waiting["frames"], *message["frames"]]
-        self._news.set()
-        return True
+            heard = False
+        if fleet and self._wanted(self._watched_fleets, fleet, now):
+            self._fleets.setdefault(fleet, set()).add(key)
+            heard = True
+        if heard:
+            self._news.set()
+        return heard
+
+    def _add(self, message: groups.Frames) -> None:
+        waiting = self._frames.setdefault(message["device"], message)
+        if waiting is not message:
+            waiting["frames"] += message["frames"]
+        if (surplus := len(waiting["frames"]) - MOST_ROWS) > 0:
+            waiting["prev"] = waiting["frames"][surplus - 1][0]
+            del waiting["frames"][:surplus]
 
     @staticmethod
     def _wanted(watched: dict[str, float], name: str, now: float) -> bool:
@@ -76,11 +88,12 @@ class Announcer:
         return until >= now
 
     def due(self, now: float) -> list[groups.Message]:
-        """Take the frames whose device was silent for long enough."""
+        """Take what may be said now: every presence, and the frames whose device was silent for long enough."""
+        states, self._states = list(self._states.values()), {}
         keys = [key for key in self._frames if now - self._sent_at.get(key, 0.0) >= SPACING_S]
         for key in keys:
             self._sent_at[key] = now
-        return [self._frames.pop(key) for key in keys]
+        return [*states, *(self._frames.pop(key) for key in keys)]
 
     async def due_fleets(self, now: float) -> list[groups.Message]:
         """Take the summaries of watched fleets, twice a second at most."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -35,7 +35,7 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
 class Batch(msgspec.Struct, kw_only=True):
     """What one commit stores. `events` keeps the order of arrival."""
 
-    messages: list[wire.Message]
+    messages: Sequence[wire.Message]
     events: list[wire.Frame | wire.Presence] = []
     announces: list[wire.Announce] = []
     acks: list[wire.Ack] = []
@@ -50,7 +50,7 @@ class Batch(msgspec.Struct, kw_only=True):
 Read = Callable[[wire.Message], tuple[str | None, list[wire.Event]]]
 
 
-def sort(messages: list[wire.Message], read: Read, directory: Mapping[str, Entry]) -> Batch:
+def sort(messages: Sequence[wire.Message], read: Read, directory: Mapping[str, Entry]) -> Batch:
     """Read each message and sort what it says; whatever is wrong with one concerns that one alone."""
     batch = Batch(messages=messages)
     for message in messages:

@@ -216,11 +216,12 @@ class Inbound:
             tls_context=ssl.create_default_context() if url.scheme == "mqtts" else None,
         )
         self._paho = self._client._client
-        self._paho.manual_ack_set(True)
+        self._paho.manual_ack_set(on=True)
         self._paho.on_message = self._arrived
         self._backlog: deque[wire.Message] = deque()
         self._news = asyncio.Event()
         self._paused = False
+        self._finishing = False
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -250,16 +251,25 @@ class Inbound:
             raise DisconnectedError(str(error)) from error
 
     async def receive(self, limit: int) -> list[wire.Message]:
-        """Wait for messages and take what is there, at most `limit`, in order."""
+        """Wait for messages and take what is there, at most `limit`, in order. None are left: after `finish` alone."""
         while not self._backlog:
+            if self._finishing:
+                return []
             if self._client._disconnected.done():
                 raise DisconnectedError("the broker closed the connection")
             self._news.clear()
             await self._news.wait()
         taken = [self._backlog.popleft() for _ in range(min(limit, len(self._backlog)))]
-        if self._paused and len(self._backlog) < BACKLOG // 2:
+        if self._paused and not self._finishing and len(self._backlog) < BACKLOG // 2:
             self._resume()
         return taken
+
+    def finish(self) -> None:
+        """Read no more from the broker: `receive` gives what was read already, and then nothing."""
+        self._finishing = True
+        self._news.set()
+        if not self._paused:
+            self._pause()
 
     def ack(self, messages: Iterable[wire.Message]) -> None:
         """Acknowledge, in the order of arrival; nothing happens on a connection that is gone."""
@@ -273,7 +283,7 @@ class Inbound:
         self._backlog.append(
             wire.Message(
                 topic=message._topic.decode(errors="replace"),
-                payload=message.payload,
+                payload=bytes(message.payload),
                 received_at=time.time_ns() // 1_000_000,
                 qos=message.qos,
                 retain=message.retain,
@@ -341,15 +351,20 @@ class Outbound:
         with suppress(aiomqtt.MqttError):
             await self._client.__aexit__(None, None, None)
 
-    async def closed(self) -> None:
-        """Return when the connection is gone."""
-        await asyncio.wait([self._client._disconnected])
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is still there."""
+        return not self._client._disconnected.done()
+
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Have this called once the connection is gone."""
+        self._client._disconnected.add_done_callback(lambda _: call())
 
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool, expiry_s: int | None = None) -> None:
         """Return when the broker has it. NotSentError: it has not; UnsureError: nobody knows."""
         properties = None
         if self._v5 and expiry_s is not None:
-            properties = Properties(PacketTypes.PUBLISH)
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = max(1, expiry_s)
         info = self._paho.publish(topic, payload, qos, retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -378,16 +393,14 @@ class Outbound:
 @asynccontextmanager
 async def outbound(url: MqttUrl, client_id: str) -> AsyncIterator[Outbound]:
     """Connect with MQTT 5, or with 3.1.1 to a broker that does not speak it."""
-    for v5 in (True, False):
-        connection = Outbound(url, client_id, v5=v5)
-        try:
-            await connection.__aenter__()
-        except DisconnectedError:
-            if v5:
-                continue
-            raise
-        break
+    connection = await _connected(url, client_id)
     try:
         yield connection
     finally:
         await connection.__aexit__()
+
+
+async def _connected(url: MqttUrl, client_id: str) -> Outbound:
+    with suppress(DisconnectedError):
+        return await Outbound(url, client_id, v5=True).__aenter__()
+    return await Outbound(url, client_id, v5=False).__aenter__()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import msgspec
-from django.db import DataError, IntegrityError, close_old_connections, transaction
+from django.db import DataError, IntegrityError, transaction
 
 from bridge.batch import Batch, Rejected, sort
 from devices import commands, registry, rejects, telemetry, wire
 from devices.groups import Message
+from devices.values import Bad
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +33,12 @@ def store(batch: Batch, now: int) -> Stored:
 
     Raises OperationalError while the database is away: nothing was stored, and nothing may be acknowledged.
     """
-    close_old_connections()
     try:
         return _commit(batch, now)
     except (DataError, IntegrityError, ValueError) as error:
         if len(batch.messages) > 1:
             logger.warning("a batch of %d cannot be stored whole: %s", len(batch.messages), error)
         return _one_by_one(batch, now)
-    finally:
-        close_old_connections()
 
 
 def _commit(batch: Batch, now: int) -> Stored:
@@ -46,7 +48,9 @@ def _commit(batch: Batch, now: int) -> Stored:
         recorded = telemetry.record(batch.events, now)
         for ack in batch.acks:
             if not commands.settle(ack, now):
-                logger.info("an answer of %s to %s changes nothing: it is late, doubled or another's", ack.device, ack.cid)
+                logger.info(
+                    "an answer of %s to %s changes nothing: it is late, doubled or another's", ack.device, ack.cid
+                )
         refused = [_refused(one) for one in recorded.refused]
         rejects.keep([*map(_kept, batch.rejects), *refused], now)
     return Stored(
@@ -77,21 +81,29 @@ def _refused(one: telemetry.Refused) -> rejects.Rejected:
     )
 
 
+@transaction.atomic
 def _one_by_one(batch: Batch, now: int) -> Stored:
-    """Store each message alone; one that the database refuses becomes a Reject and costs itself only."""
+    """Store each message alone; one that is refused becomes a Reject and costs itself only.
+
+    Still one transaction: when the database goes away meanwhile, nothing was stored, and all of it may come again.
+    """
     total = Stored()
     directory = registry.directory()
     for message in batch.messages:
-        single = sort([message], wire.read, directory)
-        try:
-            stored = _commit(single, now)
-        except (DataError, IntegrityError, ValueError) as error:
-            key = wire.device_of(message.topic)
-            detail = f"the database refused it: {str(error)[:200]}"
-            poison = Rejected(key=key, message=message, reason="bad_value", detail=detail)
-            stored = _commit(Batch(messages=[message], rejects=[poison]), now)
+        stored = _alone(message, directory, now)
         total.announcements += stored.announcements
         total.frames += stored.frames
         total.duplicates += stored.duplicates
         total.rejected += stored.rejected
     return total
+
+
+def _alone(message: wire.Message, directory: Mapping[str, registry.Entry], now: int) -> Stored:
+    try:
+        return _commit(sort([message], wire.read, directory), now)
+    except Bad as bad:
+        reason, detail = bad.reason, bad.detail
+    except (DataError, IntegrityError, ValueError) as error:
+        reason, detail = "bad_value", f"the database refused it: {str(error)[:200]}"
+    poison = Rejected(key=wire.device_of(message.topic), message=message, reason=reason, detail=detail)
+    return _commit(Batch(messages=[message], rejects=[poison]), now)

@@ -13,7 +13,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from bridge import mqtt
 from bridge.accounts import Accounts, dynsec
-from bridge.worker import OpenAccounts, Worker
+from bridge.book import OpenAccounts
+from bridge.worker import Worker
 
 
 class Command(BaseCommand):
@@ -35,6 +36,7 @@ class Command(BaseCommand):
 def address() -> mqtt.MqttUrl:
     """Return where the broker is, from the settings."""
     given = settings.MQTT
+    assert given is not None, "MQTT_URL is not set"
     return mqtt.MqttUrl(
         scheme="mqtts" if given.tls else "mqtt",
         host=given.host,
@@ -59,7 +61,9 @@ def accounts(url: mqtt.MqttUrl) -> OpenAccounts | None:
 
 async def work(url: mqtt.MqttUrl, name: str) -> None:
     """Run a worker; drain on SIGTERM and SIGINT."""
-    worker = Worker(url, name=name, accounts=accounts(url))
+    alive = settings.HUB_DATA / f"bridge-{name}.alive"
+    alive.parent.mkdir(parents=True, exist_ok=True)
+    worker = Worker(url, name=name, accounts=accounts(url), alive=alive)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stopping.set)

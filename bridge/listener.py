@@ -1,0 +1,125 @@
+"""The way in: hear the broker, store, acknowledge, tell. In this order, always."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from django.db import Error as DatabaseError
+
+from bridge import mqtt
+from bridge.batch import Batch, sort
+from bridge.store import Stored, store
+from bridge.threads import Threads, now_ms
+from devices.dialects import native
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from bridge.book import Book
+    from devices import wire
+
+logger = logging.getLogger(__name__)
+
+# One commit takes at most this many messages: half of what Mosquitto lets be in flight.
+MOST: Final = 1000
+RETRY_S: Final = 1.0
+
+
+class Listener:
+    """Keeps the incoming connection. `take` is one step; `run` repeats it until `stop`."""
+
+    def __init__(
+        self,
+        url: mqtt.MqttUrl,
+        client_id: str,
+        book: Book,
+        tell: Callable[[Stored], Awaitable[None]],
+    ) -> None:
+        """Prepare; `tell` is called with what was stored, once that is acknowledged."""
+        self.url = url
+        self.client_id = client_id
+        # Set once the broker has taken our subscription for the first time.
+        self.ready = asyncio.Event()
+        self.inbound: mqtt.Inbound | None = None
+        self._book = book
+        self._tell = tell
+        self._stopping = asyncio.Event()
+        # A thread of its own: page views and ingest do not wait for each other in the one-process demo.
+        self._thread = Threads("bridge-store", 1)
+
+    @property
+    def hearing(self) -> bool:
+        """Whether the broker reaches us now."""
+        return self.inbound is not None
+
+    def stop(self) -> None:
+        """Have `run` store what has been read already, and return."""
+        self._stopping.set()
+        if self.inbound is not None:
+            self.inbound.finish()
+
+    async def run(self) -> None:
+        """Hear the broker, again and again, until told to stop."""
+        while not self._stopping.is_set():
+            try:
+                await self._hear()
+            except mqtt.DisconnectedError as error:
+                logger.warning("the broker is away (%s); connecting again", error)
+                await self._pause()
+        self._thread.end()
+
+    async def _hear(self) -> None:
+        try:
+            async with mqtt.Inbound(self.url, self.client_id) as inbound:
+                await inbound.subscribe(native.FILTERS)
+                self.inbound = inbound
+                logger.info("listening to %r as %s", self.url, self.client_id)
+                self.ready.set()
+                while not self._stopping.is_set() and (messages := await inbound.receive(MOST)):
+                    await self.take(inbound, messages)
+                await self._empty(inbound)
+        finally:
+            self.inbound = None
+
+    async def _empty(self, inbound: mqtt.Inbound) -> None:
+        """Take what was read and not stored yet: QoS 0 would be lost, QoS 1 delayed."""
+        inbound.finish()
+        while messages := await inbound.receive(MOST):
+            if not await self.take(inbound, messages):
+                return
+
+    async def take(self, inbound: mqtt.Inbound, messages: Sequence[wire.Message]) -> bool:
+        """Take one batch: store it (however long the database is away), acknowledge, tell. False: told to stop."""
+        stored = await self._stored(messages)
+        if stored is None:
+            return False
+        inbound.ack(messages)
+        await self._tell(stored)
+        return True
+
+    async def _stored(self, messages: Sequence[wire.Message]) -> Stored | None:
+        while True:
+            try:
+                return await self._thread.run(store, await self._sorted(messages), now_ms())
+            except DatabaseError as error:
+                logger.warning("cannot store %d messages (%s); holding them unacknowledged", len(messages), error)
+            await self._pause()
+            if self._stopping.is_set():
+                return None
+            # The commit may have happened and only its answer been lost: each may be a repetition from now on.
+            messages = [msgspec.structs.replace(message, dup=True) for message in messages]
+
+    async def _sorted(self, messages: Sequence[wire.Message]) -> Batch:
+        batch = sort(messages, native.read, self._book.directory)
+        if batch.stranger:
+            await self._book.reload()
+            batch = sort(messages, native.read, self._book.directory)
+        return batch
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), RETRY_S)
