@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from devices import commands, registry, rejects, sealing
-from devices.models import Device, Fleet, Membership
+from devices.models import Device, Fleet, Membership, Reject
 
 NEW = {"key": "fan-1", "name": "Fan", "gateway": "", "enabled": "on"}
 
@@ -45,7 +45,7 @@ def test_every_form_opens(admin: Client, pump: Device, alice: User, say: Any) ->
         url("devices_fleet_add"),
         url("devices_fleet_change", pump.fleet.pk),
         url("devices_command_change", command.pk),
-        url("devices_reject_change", 1),
+        url("devices_reject_change", Reject.objects.get().pk),
         url("auth_user_add"),
         url("auth_user_change", alice.pk),
     ]
