@@ -1,25 +1,27 @@
-"""Commands: evidence, not hope. Issue, claim, settle, expire; each move is one UPDATE with one winner, and is logged."""
+"""Commands: evidence, not hope. Issue, claim, settle, expire; each move is one UPDATE with one winner, and logged."""
 
 from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from devices import lifecycle, values, wire
 from devices.dialects import Order
-from devices.errors import Refusal
+from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
-from devices.lifecycle import State
 from devices.models import Command, CommandEvent, Device, Head
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+    from devices.lifecycle import State
+
 DEFAULT_TTL_S: Final = 60
 MAX_TTL_S: Final = 7 * 86_400
 MAX_WAITING: Final = 50
+MAX_KEY: Final = 128
 # A bridge publishes within moments of its claim; a claim this old was left by one that died in between.
 ORPHAN_MS: Final = 30_000
 # A device that accepted a command may work on it longer than the command could wait for it.
@@ -40,71 +42,80 @@ def issue(  # noqa: PLR0913  an order has this many parts
 ) -> tuple[Command, bool]:
     """Queue a command and ring the bridge; return it and whether it is new (False: the key was used before).
 
-    Refusals: command_unknown, bad_args, invalid (ttl_s), too_many_waiting (429).
+    Refusals: command_unknown, bad_args, invalid (ttl_s, key), too_many_waiting (429), device_unknown (just deleted).
     """
-    args = checked(device, name, args)
-    if isinstance(ttl_s, bool) or not 1 <= ttl_s <= MAX_TTL_S:
-        raise Refusal("invalid", f"ttl_s must be from 1 to {MAX_TTL_S} seconds.", fields={"ttl_s": "is out of range"})
-    if key is not None and (old := Command.objects.filter(device=device, key=key).first()):
-        return old, False
-    try:
-        with transaction.atomic():
-            Head.objects.select_for_update(of=("self",)).get(pk=device.pk)
-            if Command.objects.filter(device=device, state="queued").count() >= MAX_WAITING:
-                message = f"{MAX_WAITING} commands wait for {device.key} already; wait for it, or cancel some."
-                raise Refusal("too_many_waiting", message, 429)
-            command = Command.objects.create(
-                id="".join(secrets.choice(_ALPHABET) for _ in range(12)),
-                device=device,
-                name=name,
-                args=args,
-                key=key,
-                user=user,
-                created_at=now,
-                changed_at=now,
-                expires_at=now + ttl_s * 1000,
-            )
-            _log(command, "queued", now, "accepted by the hub", by=str(user or "the hub"))
-            announce_on_commit({"type": "device.order", "device": device.key, "command": command.pk})
-    except IntegrityError:
-        # Two requests with one key at the same time: the other was first.
-        return Command.objects.get(device=device, key=key), False
+    _check_ttl(ttl_s)
+    _check_key(key)
+    with transaction.atomic():
+        # The head's lock: of two requests with one key the second finds the first one's command.
+        if Head.objects.select_for_update(of=("self",)).filter(pk=device.pk).first() is None:
+            raise device_unknown(device.key)
+        if key is not None and (old := Command.objects.filter(device=device, key=key).first()):
+            return old, False
+        args = checked(device, name, args)
+        if Command.objects.filter(device=device, state="queued").count() >= MAX_WAITING:
+            message = f"{MAX_WAITING} commands wait for {device.key} already; wait for it, or cancel some."
+            raise Refusal("too_many_waiting", message, 429)
+        command = Command.objects.create(
+            id="".join(secrets.choice(_ALPHABET) for _ in range(12)),
+            device=device,
+            name=name,
+            args=args,
+            key=key,
+            user=user,
+            created_at=now,
+            changed_at=now,
+            expires_at=now + ttl_s * 1000,
+        )
+        _log(command, "queued", now, "accepted by the hub", by=str(user or "the hub"))
+        announce_on_commit({"type": "device.order", "device": device.key, "command": command.pk})
     return command, True
+
+
+def _check_ttl(ttl_s: object) -> None:
+    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int) or not 1 <= ttl_s <= MAX_TTL_S:
+        message = f"ttl_s must be a whole number of seconds from 1 to {MAX_TTL_S}."
+        raise Refusal("invalid", message, fields={"ttl_s": "is out of range"})
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not (key.isprintable() and 0 < len(key) <= MAX_KEY):
+        message = f"key must have 1 to {MAX_KEY} printable characters; a UUID does."
+        raise Refusal("invalid", message, fields={"key": "is not valid"})
 
 
 def checked(device: Device, name: str, args: object) -> object:
     """Return the argument in the form the device announced, or refuse it saying what it may be."""
     try:
-        values.name_of(name)
+        wire.command_name(name)
     except values.Bad as bad:
-        raise Refusal("command_unknown", bad.detail) from None
+        raise Refusal("command_unknown", f"{bad.detail}.") from None
     spec = device.commands.get(name)
-    if spec is None:
-        if device.commands:
-            known = ", ".join(sorted(device.commands))
-            raise Refusal("command_unknown", f"{device.key} has no command {name!r}; it announced: {known}.")
-        if "/" in name:
-            raise Refusal("command_unknown", "A command's name must not have a slash.")
-        return _free(args)
-    return _fitting(name, args, spec)
+    if spec is not None:
+        return _fitting(name, args, spec)
+    if device.commands:
+        known = ", ".join(sorted(device.commands))
+        raise Refusal("command_unknown", f"{device.key} has no command {name!r}; it announced: {known}.")
+    return _free(args)
 
 
 def _free(args: object) -> object:
+    """Check an argument of which nothing is known but that it has to be stored and sent."""
     try:
-        payload = wire.command_payload(args)
-    except UnicodeEncodeError:
-        raise Refusal("bad_args", "The argument has half of a surrogate pair.") from None
-    if b"\0" in payload or b"\\u0000" in payload:
-        raise Refusal("bad_args", "The argument has a NUL character.")
-    if len(payload) > values.MAX_TEXT:
-        raise Refusal("bad_args", f"The argument has more than {values.MAX_TEXT} bytes.")
+        values.json_value("args", args)
+    except values.Bad as bad:
+        raise Refusal("bad_args", f"{bad.detail}.", fields={"args": bad.detail}) from None
+    if len(wire.command_payload(args)) > values.MAX_TEXT:
+        raise _bad_args("It", f"at most {values.MAX_TEXT} bytes")
     return args
 
 
 def _fitting(name: str, args: object, spec: dict[str, Any]) -> object:
     match spec["type"]:
-        case "action":
+        case "action" if args in (None, "", {}):
             return None
+        case "action":
+            raise _bad_args(name, "no argument")
         case "bool":
             lower = args.lower() if isinstance(args, str) else args
             if isinstance(lower, bool | str) and lower in _SWITCH:
@@ -112,22 +123,38 @@ def _fitting(name: str, args: object, spec: dict[str, Any]) -> object:
             raise _bad_args(name, "on or off")
         case "number":
             return _number(name, args, spec)
-        case "enum" if args in spec["options"]:
-            return args
         case "enum":
-            raise _bad_args(name, "one of " + ", ".join(map(str, spec["options"])))
+            return _option(name, args, spec["options"])
+    if isinstance(args, bool) or not isinstance(args, str | int | float):
+        raise _bad_args(name, "a text")
     return _free(args if isinstance(args, str) else str(args))
 
 
+def _option(name: str, args: object, options: list[values.Value]) -> values.Value:
+    for option in options:
+        # In Python True is 1; on the wire "on" is not.
+        if args == option and isinstance(args, bool) == isinstance(option, bool):
+            return option
+    raise _bad_args(name, "one of " + ", ".join(map(str, options)))
+
+
 def _number(name: str, args: object, spec: dict[str, Any]) -> float:
-    low, high = spec.get("min", float("-inf")), spec.get("max", float("inf"))
+    low, high = spec.get("min"), spec.get("max")
     try:
         number = values.scalar_of(name, args) if isinstance(args, str) else values.value_of(name, args)
     except values.Bad:
         number = ""
-    if isinstance(number, bool | str) or not low <= number <= high:
-        raise _bad_args(name, f"a number from {low} to {high}")
+    if isinstance(number, bool | str) or (low is not None and number < low) or (high is not None and number > high):
+        raise _bad_args(name, f"a number{_limits(low, high)}")
     return number
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    if low is not None:
+        return f", at least {low}"
+    return "" if high is None else f", at most {high}"
 
 
 def _bad_args(name: str, expected: str) -> Refusal:
@@ -186,7 +213,7 @@ def settle(ack: wire.Ack, now: int) -> bool:
         _move(ack.cid, "sent", now, "the device answered")
     if ack.status == "received" and _progress(ack, now):
         return True
-    text = ack.message or ("" if ack.value is None else str(ack.value))
+    text = ack.message or wire.command_payload(ack.value).decode()
     return _move(ack.cid, ack.status, now, "the device answered", message=text, progress=ack.progress)
 
 

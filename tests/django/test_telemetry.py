@@ -1,12 +1,10 @@
 """What becomes of readings: numbered without holes, stored once, the newest of them in the head."""
 
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import connections
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -14,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from devices import registry, telemetry, wire
 from devices.models import Device, Fleet, Frame, Head, Metric
 from devices.telemetry import CLOCK, LATE, RETAINED, Recorded
+from tests.django.together import together
 
 NOW = 1_790_000_000_000
 DAY_MS = 86_400_000
@@ -413,31 +412,6 @@ def test_the_oldest_frame_that_is_kept_is_known(tank: Device) -> None:
 
 
 # --- several writers
-
-
-def together(*works: Callable[[], Any]) -> list[Any]:
-    """Run each in a thread of its own, all from one starting signal; their results, or the first error."""
-    start = threading.Barrier(len(works))
-    results: list[Any] = [None] * len(works)
-
-    def run(index: int, work: Callable[[], Any]) -> None:
-        try:
-            start.wait()
-            results[index] = work()
-        except BaseException as error:  # noqa: BLE001  handed to the test
-            results[index] = error
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
 
 
 @pytest.mark.django_db(transaction=True)
