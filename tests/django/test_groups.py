@@ -1,0 +1,81 @@
+"""The groups' names and messages: what Channels demands of them, and that a lost one costs nothing."""
+
+import logging
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.db import transaction
+
+from devices import groups
+
+LONGEST_KEY = "x" * 63
+EXAMPLES: dict[str, Any] = {"device": LONGEST_KEY, "fleet": "f" * 63}
+SHAPES = get_args(groups.Message)
+
+
+def example(shape: type) -> Any:
+    """A message of this shape with the longest names; what no group's name depends on is left out."""
+    hints = get_type_hints(shape)
+    (kind,) = get_args(hints["type"])
+    return {"type": kind} | {name: text for name, text in EXAMPLES.items() if name in hints}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_every_message_has_a_group_with_a_name_that_channels_takes(shape: type) -> None:
+    assert InMemoryChannelLayer().require_valid_group_name(groups.group_of(example(shape)))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_every_messages_type_is_a_methods_name(shape: type) -> None:
+    method = example(shape)["type"].replace(".", "_")
+    assert method.isidentifier()
+    assert not method.startswith("_")
+
+
+def test_no_two_messages_have_one_type() -> None:
+    assert len({example(shape)["type"] for shape in SHAPES}) == len(SHAPES)
+
+
+def test_the_names_of_groups_do_not_run_into_each_other() -> None:
+    names = {groups.device_group("registry"), groups.fleet_group("registry"), groups.REGISTRY}
+    assert names == {"device.registry", "fleet.registry", "registry"}
+
+
+def test_a_message_goes_to_its_device_its_fleet_or_the_registry() -> None:
+    assert groups.group_of({"type": "device.watch", "device": "tank"}) == "device.tank"
+    assert groups.group_of({"type": "fleet.watch", "fleet": "cellar"}) == "fleet.cellar"
+    assert groups.group_of({"type": "fleet.summary", "fleet": "cellar", "devices": {}}) == "fleet.cellar"
+    assert groups.group_of({"type": "registry.changed", "device": "tank"}) == "registry"
+
+
+async def test_an_announcement_reaches_the_members_of_its_group_only() -> None:
+    layer: Any = get_channel_layer()
+    tank, boiler = [await layer.new_channel() for _ in range(2)]
+    await layer.group_add("device.tank", tank)
+    await layer.group_add("device.boiler", boiler)
+    await groups.announce({"type": "device.watch", "device": "tank"}, {"type": "device.watch", "device": "boiler"})
+    assert (await layer.receive(tank))["device"] == "tank"
+    assert (await layer.receive(boiler))["device"] == "boiler"
+
+
+async def test_a_layer_that_is_down_stops_nothing_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def away(group: str, message: object) -> None:
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(get_channel_layer(), "group_send", away)
+    with caplog.at_level(logging.WARNING):
+        await groups.announce({"type": "device.watch", "device": "tank"})
+    assert "announcement lost: device.watch to device.tank: refused" in caplog.text
+
+
+@pytest.mark.django_db
+def test_what_is_rolled_back_is_not_announced(django_capture_on_commit_callbacks: Any) -> None:
+    with django_capture_on_commit_callbacks() as rung:
+        with transaction.atomic():
+            groups.announce_on_commit({"type": "device.watch", "device": "tank"})
+            transaction.set_rollback(True)
+        groups.announce_on_commit({"type": "device.watch", "device": "boiler"})
+    assert len(rung) == 1
