@@ -31,6 +31,27 @@ _REFUSED: Final = 0x80
 _KEEPALIVE_S: Final = 30
 
 
+# A broker that goes away fails a thousand devices at once; one of them is worth a line.
+_COMPLAIN_EVERY_S: Final = 10.0
+
+
+class Complaints:
+    """Tells that devices cannot connect: one line for all of them, every ten seconds."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._unsaid = 0
+
+    def hear(self, key: str, why: object, now: float) -> None:
+        """Log it, or count it for the next line."""
+        if now < self._next:
+            self._unsaid += 1
+            return
+        log.info("%s: %s; it tries again (failures before that: %d)", key, why, self._unsaid)
+        self._next = now + _COMPLAIN_EVERY_S
+        self._unsaid = 0
+
+
 class Dial(Protocol):
     """Makes the client for one connection of a device."""
 
@@ -63,11 +84,14 @@ def dialler(host: str, port: int, *, tls: bool = False) -> Dial:
 class Link:
     """One device on the wire, until `end`."""
 
-    def __init__(self, device: Device, secret: str, dial: Dial, counts: Counts, rng: Random) -> None:
+    def __init__(  # its device, its login, its fleet
+        self, device: Device, secret: str, dial: Dial, counts: Counts, complaints: Complaints, rng: Random
+    ) -> None:
         self._device = device
         self._secret = secret
         self._dial = dial
         self._counts = counts
+        self._complaints = complaints
         self._rng = rng
         self._wake = asyncio.Event()
         self._ending = False
@@ -91,8 +115,7 @@ class Link:
                 await self._pause(time.time() + self._backoff())
 
     def _failed(self, error: aiomqtt.MqttError) -> None:
-        if self._failures == 0:
-            log.info("%s: %s; it tries again", self._device.key, error)
+        self._complaints.hear(self._device.key, error, time.monotonic())
         self._failures += 1
         self._counts.refused += isinstance(error, MqttConnectError)
 

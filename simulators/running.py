@@ -10,7 +10,7 @@ from simulators import fleet
 from simulators.counts import Counts
 from simulators.dice import dice
 from simulators.fleet import Credentials
-from simulators.link import Link, dialler
+from simulators.link import Complaints, Link, dialler
 from simulators.script import Scenario
 
 # Good-byes take milliseconds; whoever is with a broker that does not answer leaves without one.
@@ -40,12 +40,12 @@ async def run(  # noqa: PLR0913  what a person may choose, each by its name
     counts = Counts() if counts is None else counts
     counts.devices = len(credentials)
     _allow_files(len(credentials))
-    dial = dialler(host, port, tls=tls)
+    dial, complaints = dialler(host, port, tls=tls), Complaints()
     links = []
     for login, device in zip(credentials, fleet.assemble(seed, credentials, scenario, rate), strict=True):
         rng = dice(seed, login.key, "link")
         device.start(time.time(), rng.uniform(0, device.firmware.interval))
-        links.append(Link(device, login.secret, dial, counts, rng))
+        links.append(Link(device, login.secret, dial, counts, complaints, rng))
     await _live(links, stop)
     return counts
 

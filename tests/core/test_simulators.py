@@ -21,6 +21,7 @@ from simulators.kinds import KINDS
 from simulators.kinds.meter import Meter
 from simulators.kinds.pump import Pump
 from simulators.kinds.tracker import LENGTH_M, _place
+from simulators.link import Complaints
 from simulators.model import Model
 from simulators.script import Scenario
 
@@ -529,3 +530,15 @@ def test_a_mistaken_job_is_explained_without_its_secrets(text: str) -> None:
 
 def test_a_secret_is_not_shown_by_accident() -> None:
     assert "hush" not in repr(fleet.Credentials("a", "hush"))
+
+
+def test_a_thousand_devices_without_a_broker_make_one_line_of_log(caplog: pytest.LogCaptureFixture) -> None:
+    complaints = Complaints()
+    with caplog.at_level("INFO"):
+        for index in range(1000):
+            complaints.hear(f"d-{index}", "Connection refused", 100.0)
+        complaints.hear("d-7", "Connection refused", 111.0)
+    assert [line.split("(")[1] for line in caplog.messages] == [
+        "failures before that: 0)",
+        "failures before that: 999)",
+    ]
