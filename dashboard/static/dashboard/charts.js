@@ -38,7 +38,7 @@ export class Charts {
     // When the device's very first frame happened, if it was seen: before it there is nothing to show.
     this.born = Infinity;
     this.resized = new ResizeObserver(() => this.#resize());
-    this.resized.observe(root, { box: "border-box" });
+    this.resized.observe(root);
     document.addEventListener("theme", () => this.#rebuild());
   }
 
@@ -127,6 +127,7 @@ export class Charts {
       const odd = numbers.length % 2 === 1 && chart === numbers[numbers.length - 1];
       chart.card.classList.toggle("wide", odd || chart.group.kind === "bool");
     }
+    this.#resize();
   }
 
   /** @param {ReturnType<typeof grouped>[number]} group @returns {Chart} */
@@ -185,12 +186,14 @@ export class Charts {
 
   /** @param {Chart} chart @param {string} name @param {number} index @param {(name: string) => string} colour @returns {uPlot.Series} */
   #series(chart, name, index, colour) {
+    // A gap begins a pixel early: rounding would else let the first of the way to the next point be seen.
     const stroke = colour(`--c${(index % COLOURS) + 1}`);
     const bool = chart.group.kind === "bool";
     return {
       label: name,
       stroke,
       width: 1.5,
+      gaps: (_plot, _which, _from, _to, gaps) => gaps.map(([from, to]) => [from - Math.ceil(devicePixelRatio), to]),
       fill: chart.group.names.length === 1 ? `color-mix(in srgb, ${stroke} 10%, transparent)` : undefined,
       paths: bool ? uPlot.paths.stepped?.({ align: 1 }) : undefined,
       // Late points are hollow; a lone point between two gaps must be seen too, so few points are all drawn.
@@ -232,7 +235,7 @@ export class Charts {
       const where = plot?.cursor.idxs?.[index + 1];
       const hovered = at !== null && where !== null && where !== undefined ? plot?.data[index + 1][where] : undefined;
       const value = at === null ? track.values[track.values.length - 1] : hovered;
-      write(chart.values[index], chart.group.kind === "bool" && value !== undefined && value !== null ? reading(value > 0) : reading(value));
+      write(chart.values[index], chart.group.kind === "bool" && value !== undefined && value !== null ? reading(value > 0) : reading(value, track.decimals));
     });
   }
 

@@ -66,7 +66,7 @@ export class Commands {
       if (word) this.#give("", text || null, word);
     });
     this.controls.set("", { box: form, evidence, show: () => undefined, ask: "" });
-    const hint = element("p", { class: "hint", text: "This device announced no commands. It is sent whatever you write; the hint for makers: announce them under …/meta." });
+    const hint = element("p", { class: "hint", text: "This device announced no commands, so it is sent whatever you write here. Makers: announce them (…/meta), and they become switches and sliders." });
     return element("div", { class: "command" }, form, evidence, hint);
   }
 

@@ -1,9 +1,23 @@
 // PURE. The points of one metric, and how several become the columns of a chart. Times in ms inside, seconds in charts.
 
+import { decimals } from "./format.js";
+
 // The hub's own rule for presence: silence is three usual intervals, and at least this long.
 const USUAL_INTERVALS = 3;
 const SHORTEST_GAP_MS = 10_000;
 const LEARNED_FROM = 50;
+
+/**
+ * How long a silence has to be to be a gap, told by the usual distance of points.
+ * @param {number[]} times  ms, sorted
+ * @returns {number}
+ */
+export function silence(times) {
+  const recent = times.slice(-LEARNED_FROM);
+  const steps = recent.slice(1).map((ts, index) => ts - recent[index]).sort((a, b) => a - b);
+  const usual = steps.length ? steps[(steps.length - 1) >> 1] : 0;
+  return Math.max(SHORTEST_GAP_MS, USUAL_INTERVALS * usual);
+}
 
 /** One metric's points, sorted by time; a second value at the same instant replaces the first. */
 export class Track {
@@ -14,6 +28,8 @@ export class Track {
     this.values = [];
     /** @type {Set<number>} */
     this.late = new Set();
+    /** Decimals that any of the values needed, so that a changing number does not jump about. */
+    this.decimals = 0;
   }
 
   /** @param {number} ts @param {number} value @param {boolean} [late] */
@@ -28,6 +44,7 @@ export class Track {
       this.values.splice(at, known, value);
     }
     if (late) this.late.add(ts);
+    this.decimals = Math.max(this.decimals, decimals(value));
   }
 
   /** Where ts is, or belongs. @param {number} ts */
@@ -48,14 +65,6 @@ export class Track {
     const at = this.#place(ts);
     for (const old of this.times.splice(0, at)) this.late.delete(old);
     this.values.splice(0, at);
-  }
-
-  /** How long a silence has to be to be a gap. @returns {number} */
-  silence() {
-    const recent = this.times.slice(-LEARNED_FROM);
-    const steps = recent.slice(1).map((ts, index) => ts - recent[index]).sort((a, b) => a - b);
-    const usual = steps.length ? steps[steps.length >> 1] : 0;
-    return Math.max(SHORTEST_GAP_MS, USUAL_INTERVALS * usual);
   }
 
   /** Least, mean and greatest value since `ts`, the newest, and how many. @param {number} ts */
@@ -95,10 +104,10 @@ export function aligned(tracks) {
 
 /** The instants at which a track's line breaks. @param {Track} track @returns {number[]} */
 function gaps(track) {
-  const silence = track.silence();
+  const longest = silence(track.times);
   const found = [];
   for (let at = 1; at < track.times.length; at += 1) {
-    if (track.times[at] - track.times[at - 1] > silence) found.push(track.times[at - 1] + 1);
+    if (track.times[at] - track.times[at - 1] > longest) found.push(track.times[at - 1] + 1);
   }
   return found;
 }

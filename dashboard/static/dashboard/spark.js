@@ -1,15 +1,17 @@
-// A small line of the newest points. `points` is PURE; `draw` writes it into an SVG polyline.
+// A small line of the newest points. `path` is PURE; `draw` writes it into an SVG.
+
+import { silence } from "./series.js";
 
 const WIDTH = 96;
 const HEIGHT = 24;
 const MARGIN = 2;
 
 /**
- * The line as polyline points in a box of 96 × 24; empty for fewer than two points.
+ * The line as an SVG path in a box of 96 × 24, broken where the device was silent; empty for fewer than two points.
  * @param {[number, number][]} line  [ts, value], by time
  * @returns {string}
  */
-export function points(line) {
+export function path(line) {
   if (line.length < 2) return "";
   const values = line.map(([, value]) => value);
   const low = Math.min(...values);
@@ -19,13 +21,15 @@ export function points(line) {
   // A calm line stays calm: what moves less than a hundredth of its size is not blown up to full height.
   const tall = Math.max(high - low, Math.abs(high) * 0.01, 1e-9);
   const middle = (high + low) / 2;
+  const gap = silence(line.map(([ts]) => ts));
   return line
-    .map(([ts, value]) => {
+    .map(([ts, value], at) => {
       const x = ((ts - from) / wide) * WIDTH;
       const y = HEIGHT / 2 - ((value - middle) / tall) * (HEIGHT - 2 * MARGIN);
-      return `${x.toFixed(1)},${y.toFixed(1)}`;
+      const broken = at === 0 || ts - line[at - 1][0] > gap;
+      return `${broken ? "M" : "L"}${x.toFixed(1)} ${y.toFixed(1)}`;
     })
-    .join(" ");
+    .join("");
 }
 
 /**
@@ -35,10 +39,10 @@ export function points(line) {
  */
 export function draw(svg, line) {
   if (!svg) return;
-  let polyline = svg.firstElementChild;
-  if (!polyline) {
-    polyline = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-    svg.append(polyline);
+  let drawn = svg.firstElementChild;
+  if (!drawn) {
+    drawn = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    svg.append(drawn);
   }
-  polyline.setAttribute("points", points(line));
+  drawn.setAttribute("d", path(line));
 }

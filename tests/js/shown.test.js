@@ -1,0 +1,86 @@
+// What is written: numbers, ages, the rail, evidence, lines and charts.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { line, title } from "../../dashboard/static/dashboard/evidence.js";
+import { flags, reading, span } from "../../dashboard/static/dashboard/format.js";
+import { railOf } from "../../dashboard/static/dashboard/rail.js";
+import { Track, aligned, grouped, silence } from "../../dashboard/static/dashboard/series.js";
+import { path } from "../../dashboard/static/dashboard/spark.js";
+import { initial, want } from "../../dashboard/static/dashboard/state.js";
+
+for (const [value, least, text] of [
+  [21.4375, 0, "21.44"], [21.4, 0, "21.4"], [21, 0, "21"], [21, 1, "21.0"], [1013.25, 0, "1013"], [230.46, 0, "230.5"],
+  [-0.001, 0, "0.00"], [0.1 + 0.2, 0, "0.3"], [true, 0, "on"], [false, 0, "off"], ["<b>", 0, "<b>"], [undefined, 0, "—"], [1e21, 0, "1e+21"],
+]) {
+  test(`${JSON.stringify(value)} is written ${text}`, () => assert.equal(reading(value, least), text));
+}
+
+for (const [ms, text] of [[0, "0 s"], [-5, "0 s"], [119_999, "119 s"], [120_000, "2 min"], [7_200_000, "2 h"], [172_800_000, "2 d"]]) {
+  test(`${ms} ms is written ${text}`, () => assert.equal(span(ms), text));
+}
+
+test("flags have names", () => assert.equal(flags(5), "late retained"));
+
+test("the rail counts down, and names the time when a cut lasts", () => {
+  const link = { ...initial().link, phase: "waiting", lostAt: 1000, heardAt: 900, retryAt: 5000 };
+  const state = { ...initial(), link };
+  assert.deepEqual(railOf(state, 1500), { state: "down", word: "reconnecting", detail: "in 4 s" });
+  assert.match(railOf(state, 20_000).word, /^stale since \d\d:\d\d$/);
+});
+
+test("the rail is not live before every subscription is", () => {
+  const up = { ...initial(), link: { ...initial().link, phase: "up" } };
+  assert.equal(railOf(want(up, "main", { devices: ["a"] }), 1).state, "catching");
+});
+
+test("evidence says what was proved, when, and by whom", () => {
+  const event = (state, at, more = {}) => ({ state, at, proof: "", message: "", progress: null, ...more });
+  const events = [event("queued", 1_735_689_600_120), event("sent", 1_735_689_600_131), event("received", 1_735_689_600_180, { progress: 0.4 }), event("succeeded", 1_735_689_602_182, { proof: "the device answered", message: "ok" })];
+  const text = line({ id: "x", device: "a", name: "led", args: true, by: "", state: "succeeded", events });
+  assert.match(text, /^queued \d\d:\d\d:00\.120 → sent \+11 ms → received \+60 ms \(40 %\) → succeeded \+2\.1 s · the device answered: ok$/);
+  assert.equal(title({ name: "led", args: true }), "led = on");
+  assert.equal(title({ name: "reboot", args: null }), "reboot");
+});
+
+test("a late point is put where it belongs, and replaces its like", () => {
+  const track = new Track();
+  for (const [ts, value] of [[1000, 1], [3000, 3], [2000, 2], [3000, 4]]) track.add(ts, value, ts === 2000);
+  assert.deepEqual([track.times, track.values, [...track.late]], [[1000, 2000, 3000], [1, 2, 4], [2000]]);
+  track.trim(2500);
+  assert.deepEqual([track.times, [...track.late]], [[3000], []]);
+});
+
+test("a gap is a gap, and another metric's instant is none", () => {
+  const [a, b] = [new Track(), new Track()];
+  for (const ts of [0, 1000, 2000, 60_000, 61_000]) a.add(ts, 1);
+  b.add(1500, 5);
+  const { columns } = aligned([a, b]);
+  assert.deepEqual(columns[0], [0, 1, 1.5, 2, 2.001, 60, 61]);
+  assert.deepEqual(columns[1], [1, 1, undefined, 1, null, 1, 1]);
+  assert.deepEqual(columns[2], [undefined, undefined, 5, undefined, undefined, undefined, undefined]);
+});
+
+test("a device that speaks once an hour has no gap in every line", () => {
+  assert.equal(silence([0, 3_600_000, 7_200_000]), 10_800_000);
+  assert.equal(silence([]), 10_000);
+});
+
+test("charts are grouped by unit; switches share one; texts and places have none", () => {
+  const metric = (name, unit, type, kind = "") => ({ name, unit, type, class: kind });
+  const groups = grouped([metric("led", "", "bool"), metric("t1", "°C", "number"), metric("t2", "°C", "number"), metric("count", "", "number"), metric("mode", "", "text"), metric("lat", "°", "number", "latitude")]);
+  assert.deepEqual(groups.map((group) => group.names), [["t1", "t2"], ["count"], ["led"]]);
+});
+
+test("figures tell least, mean, greatest and newest of a window", () => {
+  const track = new Track();
+  for (const [ts, value] of [[0, 100], [1000, 1], [2000, 3]]) track.add(ts, value);
+  assert.deepEqual(track.figures(500), { least: 1, most: 3, mean: 2, newest: 3, count: 2 });
+  assert.equal(track.figures(9000), null);
+});
+
+test("a small line is broken by silence, and calm when its values are", () => {
+  assert.equal(path([[0, 1]]), "");
+  assert.equal(path([[0, 5], [1000, 5]]), "M0.0 12.0L96.0 12.0");
+  assert.equal(path([[0, 1], [1000, 2], [100_000, 1]]).match(/M/g)?.length, 2);
+});
