@@ -61,7 +61,8 @@ def network_addresses() -> list[str]:
         found.append(probe.getsockname()[0])
     with contextlib.suppress(OSError):
         found += [info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)]
-    return list(dict.fromkeys(str(address) for address in found))
+    # Debian maps a machine's own name to 127.0.1.1, where nobody else can reach it.
+    return [address for address in dict.fromkeys(map(str, found)) if not address.startswith("127.")]
 
 
 def public_host(bind: str) -> str:
