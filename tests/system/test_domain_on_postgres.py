@@ -1,0 +1,18 @@
+"""The domain's tests once more, on PostgreSQL: threads that really wait for each other, COPY, and what it refuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import services
+
+DOMAIN = ("telemetry", "commands", "rejects", "registry")
+
+
+def test_the_domain_holds_on_postgresql(postgres: services.Service, tmp_path: Path) -> None:
+    files = [f"tests/django/test_{name}.py" for name in DOMAIN]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", *files]
+    environ = os.environ | {"DATABASE_URL": postgres.url, "HUB_DATA": str(tmp_path)}
+    done = subprocess.run(command, cwd=services.ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
