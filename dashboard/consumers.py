@@ -1,22 +1,22 @@
-"""The live socket: matches a client's messages to calls, and sends what its subscriptions have (docs/protocol/live.md)."""
+"""The live socket: matches a client's messages to calls (docs/protocol/live.md). What goes out is sender.py's."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections import deque
 from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.http.request import split_domain_port, validate_host
+from django.db import DatabaseError
 
-from dashboard import fanout, protocol, reads
+from dashboard import fanout, origins, protocol, reads
+from dashboard.feeds import Feed, Follower
 from dashboard.protocol import Close, Cmd, Credit, Hello, Ping, Sub, Unsub
+from dashboard.sender import Sender
 from dashboard.stream import Stream
 from devices import commands, registry
 from devices.errors import Refusal
@@ -24,122 +24,129 @@ from devices.models import Role
 
 logger = logging.getLogger(__name__)
 
-# Devices in one message of a fleet's first picture.
-FLEET_CHUNK: Final = 200
+TOO_MANY_REQUESTS: Final = 429
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
-    """One browser page, or one program."""
+    """One browser page, or one program. It is the Session of its subscriptions."""
 
     channel_layer_alias = None  # type: ignore[assignment]  # the process is the groups' member (fanout), not the socket
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401  ASGI's own types
+        """Serve the socket; leave everything however it ends: closed, cut off, cancelled in mid-join, or by a bug."""
+        self.user: User | None = None
+        self.sender = Sender(self)
+        self.followers: dict[str, Follower] = {}
+        self.ear = Ear(self)
+        self.bucket = protocol.Bucket(time.monotonic())
+        self.fanout = fanout.here()
+        self.hello: asyncio.TimerHandle | None = None
+        sending = asyncio.create_task(self.sender.run(), name="live sender")
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            sending.cancel()
+            self._leave()
+
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Route without Channels' thread hop for each message: nothing here touches the ORM outside reads.run."""
-        await getattr(self, message["type"].replace(".", "_"))(message)
+        try:
+            await getattr(self, message["type"].replace(".", "_"))(message)
+        except StopConsumer:
+            raise
+        except Exception:
+            logger.exception("a live socket failed")
+            self.quit(Close.ERROR)
 
     # -- opening and closing
 
     async def connect(self) -> None:
         """Look at the Origin, then at who it is; programs may say so in their first message."""
-        self.user: User | None = None
-        self.streams: dict[str, Stream] = {}
-        self.followed: dict[str, str] = {}
-        self.ears: dict[str, Ear] = {}
-        self.outbox: deque[str] = deque()
-        self.window = protocol.Window()
-        self.bucket = protocol.Bucket(time.monotonic())
-        self.news = asyncio.Event()
-        self.tasks: list[asyncio.Task[None]] = []
-        self.fanout = fanout.here()
-        await self.accept()
+        await self.accept()  # first, because a browser is not told why it was not accepted
         headers = dict(self.scope["headers"])
-        origin, host = (headers.get(name, b"").decode("latin-1") for name in (b"origin", b"host"))
-        if origin and not origin_allowed(origin, host, self.scope.get("scheme", "ws")):
-            await self.close(Close.ORIGIN)
+        origin, host, authorization = (
+            headers.get(name, b"").decode("latin-1") for name in (b"origin", b"host", b"authorization")
+        )
+        own = f"{'https' if self.scope.get('scheme') == 'wss' else 'http'}://{host}"
+        hosts = settings.ALLOWED_HOSTS or ["localhost", "127.0.0.1", "[::1]"]
+        if origin and not origins.allowed(origin, own, settings.HUB_ORIGINS, hosts):
+            self.quit(Close.ORIGIN)
             return
-        self._start(self._pump())
-        await self._recognise(headers.get(b"authorization", b"").decode("latin-1"))
-
-    async def _recognise(self, authorization: str) -> None:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() == "token":
-            await self._sign_in(await reads.run(reads.user_of_token, token.strip()))
-        elif self.scope["user"].is_authenticated:
-            await self._sign_in(self.scope["user"])
+            self._sign_in(await reads.run(reads.user_of_token, token.strip()))
+        elif isinstance(user := self.scope["user"], User):  # the visitor's session
+            self._sign_in(user)
         else:
-            self._start(self._expect_hello())
+            loop = asyncio.get_running_loop()
+            self.hello = loop.call_later(protocol.HELLO_TIMEOUT_S, self.quit, Close.TIMEOUT)
 
-    async def _expect_hello(self) -> None:
-        await asyncio.sleep(protocol.HELLO_TIMEOUT_S)
-        if self.user is None:
-            await self.close(Close.TIMEOUT)
-
-    async def _sign_in(self, user: User | None) -> None:
+    def _sign_in(self, user: User | None) -> None:
         if user is None:
-            await self.close(Close.NOT_AUTHENTICATED)
+            self.quit(Close.NOT_AUTHENTICATED)
             return
+        if self.hello is not None:
+            self.hello.cancel()
         self.user = user
-        limits = {
-            "subscriptions": protocol.MAX_SUBSCRIPTIONS,
-            "devices": protocol.MAX_DEVICES,
-            "message_bytes": protocol.MAX_MESSAGE,
-            "messages_s": protocol.RATE,
-            "frames_behind": protocol.MAX_BEHIND,
-        }
-        self.say(
-            protocol.text(
-                kind="welcome",
-                v=protocol.VERSION,
-                user=user.get_username(),
-                server_ts=reads.now_ms(),
-                heartbeat_s=protocol.HEARTBEAT_S,
-                credit=protocol.CREDIT,
-                limits=limits,
-            ),
-        )
+        self.fanout.sessions.add(self)
+        self.say(protocol.welcome(user.get_username(), reads.now_ms()))
 
-    async def disconnect(self, code: int) -> None:
-        """Leave everything."""
-        for task in self.tasks:
-            task.cancel()
-        for id_ in [*self.streams, *self.followed]:
-            await self._unsub(id_)
-        for key, ear in self.ears.items():
-            await self.fanout.leave(ear, [key])
-        raise StopConsumer
+    def _leave(self) -> None:
+        if self.hello is not None:
+            self.hello.cancel()
+        self.fanout.sessions.discard(self)
+        self.ear.leave()
+        for id_ in [*self.sender.streams, *self.followers]:
+            self._forget(id_)
 
-    def _start(self, work: Any) -> None:  # noqa: ANN401
-        self.tasks.append(asyncio.create_task(work, name="live socket"))
+    # -- what the feeds call
 
-    # -- what the fan-out calls
+    @property
+    def user_pk(self) -> int:
+        """Return whose socket it is."""
+        assert self.user is not None
+        return self.user.pk
 
     def say(self, text: str) -> None:
         """Send a text that needs no credit."""
-        self.outbox.append(text)
-        self.news.set()
+        self.sender.say(text)
 
     def wake(self) -> None:
         """A subscription has something new."""
-        self.news.set()
+        self.sender.wake()
+
+    def end(self, sub: str) -> None:
+        """End a subscription that is not permitted any more, and say so."""
+        if self._forget(sub):
+            self.say(protocol.text(kind="end", id=sub, reason="permission_revoked"))
+
+    def quit(self, code: int) -> None:
+        """Close, after what was said before."""
+        self.sender.quit(code)
 
     # -- what the client says
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:  # noqa: ARG002
         """Answer one message; a refusal teaches the right form."""
+        if self.sender.closing is not None:
+            return
         if text_data is None:
-            await self.close(Close.BAD_FRAME)
-            return
-        if len(text_data) > protocol.MAX_MESSAGE:
-            await self.close(Close.TOO_BIG)
-            return
-        if not self.bucket.take(time.monotonic()):
-            await self.close(Close.TOO_MANY)
-            return
+            self.quit(Close.BAD_FRAME)
+        elif len(text_data.encode(errors="replace")) > protocol.MAX_MESSAGE:
+            self.quit(Close.TOO_BIG)
+        elif not self.bucket.take(time.monotonic()):
+            self.quit(Close.TOO_MANY)
+        else:
+            await self._read(text_data)
+
+    async def _read(self, text: str) -> None:
         try:
-            message = protocol.parse(text_data)
+            message = protocol.parse(text)
         except protocol.Refused as refused:
             if refused.fatal:
-                await self.close(Close.BAD_FRAME)
+                self.quit(Close.BAD_FRAME)
+            elif self.user is None:
+                self.quit(Close.NOT_AUTHENTICATED)
             else:
                 self._err(refused.id, "bad_message", str(refused))
             return
@@ -147,188 +154,142 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def _answer(self, message: protocol.ClientMessage) -> None:
         match message:
-            case Hello(token=token):
-                await self._sign_in(await reads.run(reads.user_of_token, token))
             case Ping():
                 self.say(protocol.text(kind="pong"))
+            case Hello(token=token) if self.user is None:
+                self._sign_in(await reads.run(reads.user_of_token, token))
             case _ if self.user is None:
-                await self.close(Close.NOT_AUTHENTICATED)
+                self.quit(Close.NOT_AUTHENTICATED)
+            case Hello():
+                self._err("", "bad_message", "You are signed in already; open another socket for another user.")
             case Credit(n=n):
-                self.window.give(n)
+                self.sender.window.give(n)
                 self.wake()
             case Unsub(id=id_):
-                await self._unsub(id_)
+                self._forget(id_)
             case Sub() | Cmd():
-                await self._try(message)
+                await self._try(message, self.user)
 
-    async def _try(self, message: Sub | Cmd) -> None:
+    async def _try(self, message: Sub | Cmd, user: User) -> None:
         try:
             if isinstance(message, Cmd):
-                await self._command(message)
+                await self._command(message, user)
             else:
-                await self._sub(message)
+                await self._sub(message, user)
         except Refusal as refusal:
-            self._err(message.id, refusal.code, refusal.message, retry=refusal.status == 429)
+            self._err(message.id, refusal.code, refusal.message, retry=refusal.status == TOO_MANY_REQUESTS)
+        except DatabaseError:
+            logger.exception("a live socket could not be answered")
+            self._err(message.id, "unavailable", "The database is away for the moment; try again.", retry=True)
 
     def _err(self, id_: str, code: str, message: str, *, retry: bool = False) -> None:
         self.say(protocol.text(kind="err", id=id_, code=code, message=message, retry=retry))
 
     # -- subscriptions
 
-    async def _sub(self, sub: Sub) -> None:
-        if sub.id in self.streams or sub.id in self.followed:
-            await self.close(Close.DUPLICATE_ID)
-            return
-        if len(self.streams) + len(self.followed) >= protocol.MAX_SUBSCRIPTIONS:
-            await self.close(Close.TOO_MANY)
-            return
-        if sub.fleet is not None and sub.devices is None:
-            await self._sub_fleet(sub.id, sub.fleet)
-        elif sub.devices and sub.fleet is None and len(sub.devices) <= protocol.MAX_DEVICES:
-            await self._sub_devices(sub)
+    async def _sub(self, sub: Sub, user: User) -> None:
+        if sub.id in self.sender.streams or sub.id in self.followers:
+            self.quit(Close.DUPLICATE_ID)
+        elif len(self.sender.streams) + len(self.followers) >= protocol.MAX_SUBSCRIPTIONS:
+            self.quit(Close.TOO_MANY)
+        elif sub.fleet is not None:
+            await self._sub_fleet(sub.id, sub.fleet, user)
         else:
-            most = protocol.MAX_DEVICES
-            raise Refusal("bad_message", f"sub needs `devices` (a list of 1 to {most} keys) or `fleet` (a name).")
+            await self._sub_devices(sub, user)
 
-    async def _sub_devices(self, sub: Sub) -> None:
+    async def _sub_devices(self, sub: Sub, user: User) -> None:
         """Join, then read, then tell: nothing that comes in between is missed (live.md, the join)."""
         keys = list(dict.fromkeys(sub.devices or []))
-        rows = await reads.run(reads.rows_of, self.user, keys)
+        pks = await reads.run(reads.rows_of, user, keys)
         stream = Stream(sub, self)
-        await self.fanout.join(stream, rows)
         try:
-            starts = await reads.run(reads.starts, self.user, keys, sub.since)
+            stream.feeds = self.fanout.attach(stream, pks)
+            await self.fanout.join(stream.feeds.values())
+            as_of = {key: feed.heard for key, feed in stream.feeds.items()}
+            starts = await reads.run(reads.starts, user, keys, sub.since)
+            stream.begin(starts)
         except BaseException:
-            await self.fanout.leave(stream, keys)
+            stream.leave()
             raise
-        self._tell_start(sub.id, starts)
-        for start in starts:
-            if feed := self.fanout.feeds.get(start.key):
-                feed.state = feed.state or start.state
-                feed.moved(start.head)
-        stream.begin(starts)
-        self.streams[sub.id] = stream
+        self.sender.streams[sub.id] = stream
+        self._tell_start(stream, starts, as_of)
         self.wake()
 
-    def _tell_start(self, id_: str, starts: list[reads.Start]) -> None:
+    def _tell_start(self, stream: Stream, starts: list[reads.Start], as_of: dict[str, int]) -> None:
+        """Answer, and show each device's presence and commands, unless a doorbell told of something newer."""
         heads = {start.key: start.head for start in starts}
         recovered = all(start.skipped is None for start in starts)
-        self.say(protocol.text(kind="ok", id=id_, head=heads, recovered=recovered))
+        self.say(protocol.text(kind="ok", id=stream.id, head=heads, recovered=recovered))
         for start in starts:
-            self.say(protocol.text(kind="state", device=start.key, **start.state))
+            feed, heard = stream.feeds[start.key], as_of[start.key]
+            feed.read_state(start.state, heard, but=self)
+            self.say(feed.state_text())
             if start.skipped:
                 first, last, cause = start.skipped
                 gap = {"device": start.key, "from": first, "to": last, "cause": cause}
-                self.say(protocol.text(kind="gap", id=id_, **gap))
+                self.say(protocol.text(kind="gap", id=stream.id, **gap))
             for command in start.commands:
-                self.say(protocol.text(kind="cmd_state", **command))
+                if feed.read_command(command, heard, but=self):
+                    self.say(protocol.text(kind="cmd_state", **command))
 
-    async def _sub_fleet(self, id_: str, slug: str) -> None:
-        pk = await reads.run(reads.fleet_id, self.user, slug)
-        self.followed[id_] = slug
-        await self.fanout.follow(self, id_, slug, pk)
-        devices = list((await reads.run(reads.summaries, pk)).items())
-        self.say(protocol.text(kind="ok", id=id_, head={key: one["seq"] for key, one in devices}, recovered=True))
-        for at in range(0, max(1, len(devices)), FLEET_CHUNK):
-            self.say(protocol.text(kind="fleet", id=id_, devices=dict(devices[at : at + FLEET_CHUNK])))
+    async def _sub_fleet(self, id_: str, slug: str, user: User) -> None:
+        """Follow, then read, then tell, as with devices."""
+        pk = await reads.run(reads.fleet_id, user, slug)
+        follower = Follower(self, id_)
+        try:
+            fleet = await self.fanout.follow(follower, slug, pk)
+            as_of = fleet.heard
+            devices = await reads.run(reads.summaries, pk)
+        except BaseException:
+            follower.leave()
+            raise
+        self.followers[id_] = follower
+        fleet.learn(devices, as_of)
+        follower.begin(devices)
 
-    async def _unsub(self, id_: str) -> None:
-        if stream := self.streams.pop(id_, None):
-            await self.fanout.leave(stream, list(stream.tracks))
-        elif slug := self.followed.pop(id_, None):
-            await self.fanout.unfollow(self, id_, slug)
+    def _forget(self, id_: str) -> bool:
+        subscription = self.sender.streams.pop(id_, None) or self.followers.pop(id_, None)
+        if subscription is None:
+            return False
+        subscription.leave()
+        return True
 
     # -- commands
 
-    async def _command(self, cmd: Cmd) -> None:
-        device = await reads.run(registry.find, self.user, cmd.device, Role.OPERATOR)
-        if device.key not in self.ears:
-            # Listen before it is issued: no state of it is missed, even by a client that subscribed to nothing.
-            self.ears[device.key] = Ear(self)
-            await self.fanout.join(self.ears[device.key], {device.key: device.pk})
+    async def _command(self, cmd: Cmd, user: User) -> None:
+        device = await reads.run(registry.find, user, cmd.device, Role.OPERATOR)
+        # Listen before it is issued: no state of it is missed, even by a client that subscribed to nothing.
+        self.ear.feeds |= self.fanout.attach(self.ear, {device.key: device.pk})
+        await self.fanout.join([self.ear.feeds[device.key]])
         command, new = await reads.run(
             commands.issue,
             device,
             cmd.name,
             cmd.args,
-            user=self.user,
+            user=user,
             now=reads.now_ms(),
             ttl_s=cmd.ttl_s,
             key=cmd.key,
         )
         self.say(protocol.text(kind="ok", id=cmd.id, command=command.pk, state=command.state, new=new))
 
-    # -- sending
-
-    async def _pump(self) -> None:
-        """Send words at once, and rows at once, then at most every PACE_S, as far as credit goes."""
-        try:
-            paced = 0.0
-            while True:
-                await self._wait(paced)
-                while self.outbox:
-                    await self.send(text_data=self.outbox.popleft())
-                now = time.monotonic()
-                if self.window.stuck(now) and self._due():
-                    await self.close(Close.TIMEOUT)
-                    return
-                if now >= paced and self.window.left > 0 and await self._send_rows():
-                    paced = time.monotonic() + protocol.PACE_S
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            logger.exception("a live socket failed")
-            await self.close(Close.ERROR)
-
-    def _due(self) -> bool:
-        return any(stream.due for stream in self.streams.values())
-
-    async def _wait(self, paced: float) -> None:
-        """Wait for news; or for the pace, when rows wait for it alone; or, out of credit, until it is time to look."""
-        timeout = None
-        if self._due():
-            timeout = max(0.0, paced - time.monotonic()) if self.window.left > 0 else 1.0
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.news.wait(), timeout)
-        self.news.clear()
-
-    async def _send_rows(self) -> bool:
-        """Let each subscription send what is due; whether any sent rows."""
-        feeds, spent = self.fanout.feeds, False
-        for stream in list(self.streams.values()):
-            while stream.due and self.window.left > 0:
-                texts, counts = await stream.next_texts(feeds)
-                for text in texts:
-                    await self.send(text_data=text)
-                if counts:
-                    self.window.spend(time.monotonic())
-                    spent = True
-                if stream.live:
-                    break
-            if stream.cross_seam(feeds):
-                await self.send(text_data=protocol.text(kind="live", id=stream.id))
-                self.wake()
-        return spent
-
 
 class Ear:
-    """Hears what becomes of a device's commands, and takes no rows."""
+    """Hears what becomes of a socket's commands, and takes no rows."""
 
     def __init__(self, session: LiveConsumer) -> None:
         """Hear for this socket."""
         self.session = session
+        self.feeds: dict[str, Feed] = {}
 
     def news(self, key: str) -> None:
         """Take no rows."""
 
+    def lost(self, key: str) -> None:
+        """Hear no more of a device."""
+        self.feeds.pop(key).subscribers.discard(self)
 
-def origin_allowed(origin: str, host: str, scheme: str) -> bool:
-    """Whether a page of this origin may open a socket here: scheme, host and port all have to fit.
-
-    HUB_ORIGINS decides; without it, only pages of this very server may (and its name must be an allowed host).
-    """
-    if settings.HUB_ORIGINS:
-        return origin.lower() in settings.HUB_ORIGINS
-    own = f"{'https' if scheme == 'wss' else 'http'}://{host}"
-    allowed = settings.ALLOWED_HOSTS or ["localhost", "127.0.0.1", "[::1]"]
-    return origin.lower() == own.lower() and validate_host(split_domain_port(host)[0], allowed)
+    def leave(self) -> None:
+        """Hear nothing any more."""
+        for key in list(self.feeds):
+            self.lost(key)

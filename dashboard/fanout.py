@@ -1,7 +1,8 @@
 """This process's one member in each watched device's group; feeds its sockets with rows encoded once.
 
-The doorbell (the group) makes it quick, the check every few seconds makes it right: heads, presence and commands are
-compared with the database, memberships renewed, and whatever no doorbell told of is passed on.
+The doorbell (the group) makes it quick, the check every few seconds makes it right: heads, presence, commands, fleets
+and permissions are compared with the database, memberships renewed, and whatever no doorbell told of is passed on.
+Each step is a method that a test can call once; the loops hold no decisions.
 """
 
 from __future__ import annotations
@@ -9,99 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 
-from dashboard import protocol, reads
+from dashboard import reads
+from dashboard.feeds import Feed, FleetFeed, Follower, Session, Subscriber
+from dashboard.protocol import Close
 from devices import groups
 
 logger = logging.getLogger(__name__)
 
 # A lost last message is found after this; bridges stop announcing 60 s after the last `watch`.
 CHECK_S: Final = 5.0
-# Commands of a device whose state is remembered, so that a check repeats nothing.
-REMEMBERED: Final = 64
-
-
-class Session(Protocol):
-    """One socket, as the fan-out sees it."""
-
-    def say(self, text: str) -> None:
-        """Send a text that needs no credit."""
-
-    def wake(self) -> None:
-        """Look again: a subscription has something new."""
-
-
-class Subscriber(Protocol):
-    """One subscription of a socket."""
-
-    session: Session
-
-    def news(self, key: str) -> None:
-        """Rows of this device are there, or its head moved."""
-
-
-class Feed:
-    """One watched device: where it stands, its newest rows, who watches."""
-
-    def __init__(self, key: str, pk: int) -> None:
-        """Know nothing yet."""
-        self.key = key
-        self.pk = pk
-        self.head = 0
-        self.kept = protocol.Kept()
-        self.state: dict[str, Any] = {}
-        self.commands: dict[str, tuple[str, float | None]] = {}
-        self.subscribers: set[Subscriber] = set()
-        self.joined = False
-
-    def moved(self, head: int) -> None:
-        """Take note of a head; wake those who are behind it."""
-        if head > self.head:
-            self.head = head
-            for subscriber in self.subscribers:
-                subscriber.news(self.key)
-
-    def say(self, text: str) -> None:
-        """Tell every socket that watches this device, once."""
-        for session in {subscriber.session for subscriber in self.subscribers}:
-            session.say(text)
-
-    def say_state(self, state: dict[str, Any]) -> None:
-        """Tell of presence, if it is another than before."""
-        if state != self.state:
-            self.state = state
-            self.say(protocol.text(kind="state", device=self.key, **state))
-
-    def say_command(self, message: dict[str, Any]) -> None:
-        """Tell of a command's state, if it is another than before."""
-        now = (message["state"], message["progress"])
-        if self.commands.get(message["command"]) != now:
-            self.commands[message["command"]] = now
-            while len(self.commands) > REMEMBERED:
-                del self.commands[next(iter(self.commands))]
-            self.say(protocol.text(kind="cmd_state", **message))
-
-
-class FleetFeed:
-    """One watched fleet: who follows its summary."""
-
-    def __init__(self, slug: str, pk: int) -> None:
-        """Know nobody yet."""
-        self.slug = slug
-        self.pk = pk
-        self.followers: dict[tuple[Session, str], None] = {}
-        self.joined = False
-        self.checked_at = reads.now_ms()
-
-    def say(self, devices: dict[str, Any]) -> None:
-        """Tell every follower; the devices are encoded once."""
-        body = protocol.encode(devices).decode()
-        for session, sub in self.followers:
-            session.say(f'{{"type":"fleet","id":{protocol.encode(sub).decode()},"devices":{body}}}')
+# A layer that does not answer in this time counts as away: the database goes on without it.
+LAYER_S: Final = 2.0
+RETRY_S: Final = 1.0
 
 
 class Fanout:
@@ -109,172 +35,253 @@ class Fanout:
 
     def __init__(self) -> None:
         """Start with nothing watched."""
-        self.layer = get_channel_layer()
+        self.layer: Any = get_channel_layer()  # its types know neither groups nor prefixes
+        self.sessions: set[Session] = set()
         self.feeds: dict[str, Feed] = {}
         self.fleets: dict[str, FleetFeed] = {}
         self.channel = ""
         self.checked_at = reads.now_ms()
+        self._opening = asyncio.Lock()
+        # Devices whose registration changed, or that turned up in a fleet that is not known to be theirs.
+        self._registered: set[str] = set()
+        self._registry_news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._starting = asyncio.Lock()
 
-    async def start(self) -> None:
-        """Open the channel and begin to listen, once."""
-        async with self._starting:
-            if self._tasks:
-                return
+    def start(self) -> None:
+        """Begin to listen and to check, once."""
+        if not self._tasks:
             self._tasks = [
-                asyncio.create_task(self._receive(), name="fanout receive"),
-                asyncio.create_task(self._check(), name="fanout check"),
+                asyncio.create_task(self._for_ever(self.receive_once), name="fanout receive"),
+                asyncio.create_task(self._for_ever(self._next_registered), name="fanout registry"),
+                asyncio.create_task(self._for_ever(self._next_check), name="fanout check"),
             ]
 
     async def stop(self) -> None:
-        """End both loops."""
+        """End all loops."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
+    async def _for_ever(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+            except Exception:
+                logger.exception("%s failed; trying again", step.__name__)
+                await asyncio.sleep(RETRY_S)
+
+    # -- who watches
+
+    def attach(self, subscriber: Subscriber, devices: dict[str, int]) -> dict[str, Feed]:
+        """Put a subscriber into the feeds of these devices (key → row id). It leaves them by itself."""
+        feeds = {key: self._feed(key, pk) for key, pk in devices.items()}
+        for feed in feeds.values():
+            feed.subscribers.add(subscriber)
+        return feeds
+
+    def _feed(self, key: str, pk: int) -> Feed:
+        feed = self.feeds.get(key)
+        if feed is None or feed.pk != pk:
+            if feed is not None:  # deleted and made again: another device, maybe another fleet's
+                _end(feed)
+            feed = self.feeds[key] = Feed(key, pk)
+        feed.idle = False
+        return feed
+
+    async def join(self, feeds: Collection[Feed]) -> None:
+        """Be in the groups of these devices before this returns (while the layer is away: from the next check on)."""
+        self.start()
+        await self._renew([feed for feed in feeds if not feed.joined])
+
+    async def follow(self, follower: Follower, slug: str, pk: int) -> FleetFeed:
+        """Put a follower into a fleet's feed, and be in its group before this returns."""
+        self.start()
+        fleet = self.fleets.get(slug)
+        if fleet is None or fleet.pk != pk:
+            fleet = self.fleets[slug] = FleetFeed(slug, pk)
+        fleet.idle = False
+        fleet.followers.add(follower)
+        follower.fleet = fleet
+        await self._renew([fleet])
+        return fleet
+
     # -- membership
 
-    async def join(self, subscriber: Subscriber, devices: dict[str, int]) -> None:
-        """Begin to feed a subscriber with these devices (key → row id); the group is joined before this returns."""
-        await self.start()
-        for key, pk in devices.items():
-            feed = self.feeds.get(key) or self.feeds.setdefault(key, Feed(key, pk))
-            feed.subscribers.add(subscriber)
-        await self._renew([self.feeds[key] for key in devices if key in self.feeds])
-
-    async def leave(self, subscriber: Subscriber, keys: list[str]) -> None:
-        """Stop feeding; the last one out leaves the group."""
-        for key in keys:
-            feed = self.feeds.get(key)
-            if feed is None:
-                continue
-            feed.subscribers.discard(subscriber)
-            if not feed.subscribers:
-                del self.feeds[key]
-                await self._discard(groups.device_group(key))
-
-    async def follow(self, session: Session, sub: str, slug: str, pk: int) -> None:
-        """Begin to send a fleet's summary to a subscription."""
-        await self.start()
-        fleet = self.fleets.get(slug) or self.fleets.setdefault(slug, FleetFeed(slug, pk))
-        fleet.followers[session, sub] = None
-        await self._renew_fleet(fleet)
-
-    async def unfollow(self, session: Session, sub: str, slug: str) -> None:
-        """Stop sending a fleet's summary."""
-        fleet = self.fleets.get(slug)
-        if fleet is None:
-            return
-        fleet.followers.pop((session, sub), None)
-        if not fleet.followers:
-            del self.fleets[slug]
-            await self._discard(groups.fleet_group(slug))
-
-    async def _renew(self, feeds: list[Feed]) -> None:
+    async def _renew(self, feeds: Iterable[Feed | FleetFeed]) -> None:
         """Join groups (again: the layer may have forgotten) and ring `watch`, so that the bridge announces."""
-        for feed in feeds:
-            feed.joined = await self._add(groups.device_group(feed.key))
-        watches: list[groups.Watch] = [{"type": "device.watch", "device": feed.key} for feed in feeds]
-        await groups.announce(*watches)
-
-    async def _renew_fleet(self, fleet: FleetFeed) -> None:
-        fleet.joined = await self._add(groups.fleet_group(fleet.slug))
-        await groups.announce({"type": "fleet.watch", "fleet": fleet.slug})
-
-    async def _add(self, group: str) -> bool:
         try:
-            if not self.channel:
-                self.channel = await self.layer.new_channel("live")
-            await self.layer.group_add(group, self.channel)
+            async with asyncio.timeout(LAYER_S):
+                await self._open()
+                for feed in feeds:
+                    await self.layer.group_add(_group(feed), self.channel)
+                    feed.joined = True
+                    await groups.announce(_watch(feed))
         except Exception as error:  # noqa: BLE001  whatever the layer raises, the check goes on without it
-            logger.warning("cannot join %s, trying again: %s", group, error)
-            return False
-        return True
+            logger.warning("cannot join groups, trying again: %s", repr(error))
 
-    async def _discard(self, group: str) -> None:
+    async def _open(self) -> None:
+        async with self._opening:
+            if not self.channel:
+                channel = await self.layer.new_channel("live")
+                await self.layer.group_add(groups.REGISTRY, channel)
+                self.channel = channel
+
+    async def _forget_idle(self) -> None:
+        """Leave what nobody has watched since the last check: who only changes pages is back by then."""
+        places: list[dict[str, Any]] = [self.feeds, self.fleets]
+        for known in places:
+            for name, feed in list(known.items()):
+                if feed.idle and not feed.watched:
+                    del known[name]
+                    await self._leave(feed)
+                feed.idle = not feed.watched
+
+    async def _leave(self, feed: Feed | FleetFeed) -> None:
         with contextlib.suppress(Exception):
-            await self.layer.group_discard(group, self.channel)
+            async with asyncio.timeout(LAYER_S):
+                await self.layer.group_discard(_group(feed), self.channel)
+        # Somebody may have come meanwhile, whose join went before our leaving: nobody is to be mute for that.
+        again = self.feeds.get(feed.key) if isinstance(feed, Feed) else self.fleets.get(feed.slug)
+        if again is not None:
+            await self._renew([again])
 
     # -- the doorbell
 
-    async def _receive(self) -> None:
-        """Pass on what arrives, for ever."""
-        while not await self._add(groups.REGISTRY):
-            await asyncio.sleep(1)
-        while True:
-            message = await self.layer.receive(self.channel)
-            try:
-                await getattr(self, message["type"].replace(".", "_"))(message)
-            except Exception:
-                logger.exception("cannot pass on %s", message.get("type"))
+    async def receive_once(self) -> None:
+        """Pass on one group message: there is a method for each type."""
+        await self._open()
+        message = await self.layer.receive(self.channel)
+        getattr(self, message["type"].replace(".", "_"))(message)
 
-    async def device_frames(self, message: groups.Frames) -> None:
+    def device_frames(self, message: groups.Frames) -> None:
         """Keep the rows and wake who watches."""
         if feed := self.feeds.get(message["device"]):
-            feed.kept.add(message["frames"])
-            feed.moved(message["frames"][-1][0])
+            feed.hear_frames(list(message["frames"]))
 
-    async def device_state(self, message: groups.State) -> None:
+    def device_state(self, message: groups.State) -> None:
         """Tell of presence."""
         if feed := self.feeds.get(message["device"]):
-            feed.say_state({name: message[name] for name in ("presence", "because", "since")})
+            feed.hear_state({name: message[name] for name in ("presence", "because", "since")})
 
-    async def device_command_state(self, message: groups.CommandState) -> None:
+    def device_command_state(self, message: groups.CommandState) -> None:
         """Tell of a command's state."""
         if feed := self.feeds.get(message["device"]):
-            feed.say_command({name: value for name, value in message.items() if name != "type"})
+            feed.hear_command({name: value for name, value in message.items() if name != "type"})
 
-    async def device_watch(self, message: groups.Watch) -> None:
+    def device_watch(self, message: groups.Watch) -> None:
         """Ignore: said to bridges."""
 
-    async def device_order(self, message: groups.Order) -> None:
+    def device_order(self, message: groups.Order) -> None:
         """Ignore: said to bridges."""
 
-    async def fleet_watch(self, message: groups.FleetWatch) -> None:
+    def fleet_watch(self, message: groups.FleetWatch) -> None:
         """Ignore: said to bridges."""
 
-    async def fleet_summary(self, message: groups.Summary) -> None:
-        """Pass a fleet's summary on."""
+    def fleet_summary(self, message: groups.Summary) -> None:
+        """Pass a fleet's summary on; look up what is not known to be in it."""
         if fleet := self.fleets.get(message["fleet"]):
-            fleet.say(message["devices"])
+            self._look_up(fleet.hear(message["devices"]))
 
-    async def registry_changed(self, message: groups.Registered) -> None:
-        """Show a device that was made, renamed, moved or deleted on every page that shows its fleet."""
+    def registry_changed(self, message: groups.Registered) -> None:
+        """Look at a device that was made, renamed, moved or deleted."""
+        self._look_up({message["device"]})
+
+    def _look_up(self, keys: set[str]) -> None:
+        if keys:
+            self._registered |= keys
+            self._registry_news.set()
+
+    # -- the registry
+
+    async def _next_registered(self) -> None:
+        await self._registry_news.wait()
+        await self.look_up_once()
+
+    async def look_up_once(self) -> None:
+        """Show devices whose registration changed on every page that shows their fleet; end what is not permitted."""
+        keys = set(self._registered)
         for fleet in list(self.fleets.values()):
-            found = await reads.run(reads.summary_of, fleet.pk, message["device"])
-            fleet.say({message["device"]: found})
+            as_of = fleet.heard
+            found = await reads.run(reads.summaries, fleet.pk, keys)
+            fleet.read({key: found.get(key) for key in keys}, as_of)
+        await self.audit(keys)
+        self._registered -= keys
+        if not self._registered:
+            self._registry_news.clear()
+
+    async def audit(self, keys: Collection[str] | None = None) -> None:
+        """End what its user may not see any more (only of these devices), and the sockets of users who are no more."""
+        for user in {session.user_pk for session in self.sessions}:
+            watched = [feed for feed in self.feeds.values() if keys is None or feed.key in keys]
+            watched = [feed for feed in watched if any(one.session.user_pk == user for one in feed.subscribers)]
+            found = await reads.run(reads.permitted, user, [feed.key for feed in watched])
+            if found is None:
+                self._throw_out(user)
+                continue
+            for feed in watched:
+                if found.devices.get(feed.key) != feed.pk:
+                    _end(feed, user)
+            for fleet in self.fleets.values():
+                for follower in [one for one in fleet.followers if one.session.user_pk == user]:
+                    if fleet.pk not in found.fleets:
+                        follower.session.end(follower.id)
+
+    def _throw_out(self, user: int) -> None:
+        for session in [one for one in self.sessions if one.user_pk == user]:
+            session.quit(Close.NOT_AUTHENTICATED)
 
     # -- the check
 
-    async def _check(self) -> None:
-        while True:
-            await asyncio.sleep(CHECK_S)
-            try:
-                await self.check_once()
-            except Exception:
-                logger.exception("the periodic check failed; trying again")
+    async def _next_check(self) -> None:
+        await asyncio.sleep(CHECK_S)
+        await self.check_once()
 
     async def check_once(self) -> None:
-        """Compare with the database, pass on what was missed, renew memberships."""
-        feeds = list(self.feeds.values())
-        if feeds:
-            since, self.checked_at = self.checked_at - 1000, reads.now_ms()
-            found = await reads.run(reads.changes, [feed.pk for feed in feeds], since)
-            for feed in feeds:
-                head, state = found.heads.get(feed.key, (feed.head, feed.state))
-                feed.moved(head)
-                feed.say_state(state)
-                for command in found.commands.get(feed.key, []):
-                    feed.say_command(command)
-            await self._renew(feeds)
+        """Renew memberships, compare with the database, and pass on what was missed."""
+        await self._forget_idle()
+        await self._renew([*self.feeds.values(), *self.fleets.values()])
+        await self._check_devices()
         for fleet in list(self.fleets.values()):
-            since, fleet.checked_at = fleet.checked_at - 1000, reads.now_ms()
-            if changed := await reads.run(reads.summaries, fleet.pk, since):
-                fleet.say(changed)
-            await self._renew_fleet(fleet)
-        await self._add(groups.REGISTRY)
+            await self._check_fleet(fleet)
+        await self.audit()
+
+    async def _check_devices(self) -> None:
+        since, self.checked_at = self.checked_at - reads.OVERLAP_MS, reads.now_ms()
+        as_of = {feed: feed.heard for feed in self.feeds.values()}
+        if not as_of:
+            return
+        found = await reads.run(reads.changes, [feed.pk for feed in as_of], since)
+        for feed, heard in as_of.items():
+            if feed.pk in found.heads:
+                head, state = found.heads[feed.pk]
+                feed.moved(head)
+                feed.read_state(state, heard)
+            for command in found.commands.get(feed.key, []):
+                feed.read_command(command, heard)
+
+    async def _check_fleet(self, fleet: FleetFeed) -> None:
+        as_of = fleet.heard
+        if changed := fleet.changed(await reads.run(reads.marks, fleet.pk)):
+            found = await reads.run(reads.summaries, fleet.pk, changed)
+            fleet.read({key: found.get(key) for key in changed}, as_of)
+
+
+def _group(feed: Feed | FleetFeed) -> str:
+    return groups.device_group(feed.key) if isinstance(feed, Feed) else groups.fleet_group(feed.slug)
+
+
+def _watch(feed: Feed | FleetFeed) -> groups.Watch | groups.FleetWatch:
+    if isinstance(feed, Feed):
+        return {"type": "device.watch", "device": feed.key}
+    return {"type": "fleet.watch", "fleet": feed.slug}
+
+
+def _end(feed: Feed, user: int | None = None) -> None:
+    """End the subscriptions to a device: all, or those of one user."""
+    for subscriber in list(feed.subscribers):
+        if user is None or subscriber.session.user_pk == user:
+            subscriber.lost(feed.key)
 
 
 _here: WeakKeyDictionary[asyncio.AbstractEventLoop, Fanout] = WeakKeyDictionary()

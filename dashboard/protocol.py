@@ -1,24 +1,23 @@
-"""PURE. The live protocol: what a client may say, what the hub says, and where a subscriber stands.
+"""PURE. The live protocol: what a client may say, what the hub says, and how much of it each may.
 
-The reference is docs/protocol/live.md. Rows travel as [seq, ts, {metric: value}, flags]; `prev` is the cursor before
-the first row of a message, so that a client can tell a hole from `prev` alone.
+The reference is docs/protocol/live.md. Rows and cursors are in rows.py.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 VERSION: Final = 1
 HEARTBEAT_S: Final = 20
 # Data frames in flight to one client: enough for 1.6 s at the pace of 50 ms, little enough to hold in memory.
 CREDIT: Final = 32
 # A client that takes nothing for this long is gone, or as good as gone.
-CREDIT_TIMEOUT_S: Final = 30
-HELLO_TIMEOUT_S: Final = 10
+CREDIT_TIMEOUT_S: Final = 30.0
+HELLO_TIMEOUT_S: Final = 10.0
 # A person sees no difference below 50 ms, and a socket frame costs the same for one reading as for a hundred.
 PACE_S: Final = 0.05
 MAX_SUBSCRIPTIONS: Final = 100
@@ -27,14 +26,11 @@ MAX_MESSAGE: Final = 65_536
 # Messages that a client may send in one go, and how many come back each second.
 BURST: Final = 200
 RATE: Final = 50.0
-# Rows in one data message: some 100 KB.
-CHUNK: Final = 1000
 # Frames further back than this are not sent one by one: history is for series/, live is for what moves.
 MAX_BEHIND: Final = 20_000
-# Rows of a device kept for all its watchers: 10 s at 50 a second; who is further behind reads the store.
-KEPT: Final = 512
-
-Row = Sequence[Any]  # [seq, ts, {metric: value}, flags]
+# What is quoted of a refused message: enough to recognise it.
+QUOTED: Final = 200
+TEN_YEARS_S: Final = 10 * 366 * 86_400
 
 
 class Close:
@@ -48,71 +44,98 @@ class Close:
     TOO_BIG: Final = 4413
     TOO_MANY: Final = 4429
     ERROR: Final = 4500
-    RESTART: Final = 1012
+
+
+# An id travels in each data message of its subscription, so it is short. No NUL anywhere: PostgreSQL takes none.
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]
+Token = Annotated[str, Meta(max_length=512, pattern=r"^[\x21-\x7e]+$")]
+Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
     pass
 
 
-class Hello(_Message, tag="hello"):
+class Hello(_Message, frozen=True, tag="hello"):
     """Who speaks: a program's first message."""
 
-    token: str
+    token: Token
 
 
 class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where to begin: `last_s` seconds of history, or behind a cursor for each device."""
 
-    last_s: float | None = None
-    cursor: dict[str, int] | None = None
+    last_s: Annotated[float, Meta(ge=0, le=TEN_YEARS_S)] | None = None
+    cursor: dict[Name, Seq] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what says two things."""
+        if self.last_s is not None and self.cursor is not None:
+            raise ValueError("`since` takes `last_s` or `cursor`, not both")
 
 
-class Sub(_Message, tag="sub"):
+class Sub(_Message, frozen=True, tag="sub"):
     """Follow devices, or a fleet's summary. `since` None: from now on."""
 
-    id: str
-    devices: list[str] | None = None
-    fleet: str | None = None
-    metrics: list[str] | None = None
+    id: Id
+    devices: Annotated[list[Name], Meta(min_length=1, max_length=MAX_DEVICES)] | None = None
+    fleet: Name | None = None
+    metrics: Annotated[list[Name], Meta(max_length=MAX_DEVICES)] | None = None
     mode: Literal["all", "latest"] = "all"
     since: Since | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what follows nothing, or two things."""
+        if (self.devices is None) == (self.fleet is None):
+            raise ValueError("sub takes `devices` (a list of keys) or `fleet` (a name), one of them")
 
-class Unsub(_Message, tag="unsub"):
+
+class Unsub(_Message, frozen=True, tag="unsub"):
     """End a subscription."""
 
-    id: str
+    id: Id
 
 
-class Cmd(_Message, tag="cmd"):
+class Cmd(_Message, frozen=True, tag="cmd"):
     """Order something of a device; answered by ok with the command's id, then by cmd_state messages."""
 
-    id: str
-    device: str
-    name: str
+    id: Id
+    device: Name
+    name: Name
     args: Any = None
     ttl_s: int = 60
-    key: str | None = None
+    key: Name | None = None
 
 
-class Credit(_Message, tag="credit"):
+class Credit(_Message, frozen=True, tag="credit"):
     """`n` more data frames were worked off."""
 
-    n: int
+    n: Annotated[int, Meta(ge=1)]
 
 
-class Ping(_Message, tag="ping"):
+class Ping(_Message, frozen=True, tag="ping"):
     """Answered by pong."""
 
 
 ClientMessage = Hello | Sub | Unsub | Cmd | Credit | Ping
-_decode = msgspec.json.Decoder(ClientMessage).decode
+_decode: Callable[[str], ClientMessage] = msgspec.json.Decoder(ClientMessage).decode
+_decode_any = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
 
+# What a refusal shows of each type: the form that would have been right.
+FORMS: Final = {
+    "hello": '{"type":"hello","token":"…"}',
+    "sub": '{"type":"sub","id":"a1","devices":["pump-1"],"since":{"last_s":3600}}',
+    "unsub": '{"type":"unsub","id":"a1"}',
+    "cmd": '{"type":"cmd","id":"c1","device":"pump-1","name":"relay","args":"on"}',
+    "credit": '{"type":"credit","n":8}',
+    "ping": '{"type":"ping"}',
+}
 
-class Refused(ValueError):  # noqa: N818  the client's fault, answered
-    """A message that is not in the protocol. `fatal`: not even JSON, so the socket closes with 4400."""
+
+class Refused(ValueError):
+    """A message that is not in the protocol. `fatal`: not even a JSON object, so the socket closes with 4400."""
 
     def __init__(self, message: str, *, fatal: bool, id: str = "") -> None:  # noqa: A002  the protocol's word
         """Keep what the client is told; `id` of its message, when it has one."""
@@ -126,17 +149,56 @@ def parse(text: str) -> ClientMessage:
     try:
         return _decode(text)
     except msgspec.ValidationError as error:
-        message = msgspec.json.decode(text)
-        fatal = not isinstance(message, dict)
-        id_ = "" if fatal else str(message.get("id", ""))[:128]
-        raise Refused(f"{error}. Types: hello, sub, unsub, cmd, credit, ping.", fatal=fatal, id=id_) from None
+        raise _refused(text, str(error)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise Refused(f"not a JSON object: {error}", fatal=True) from None
+        raise _no_object(error) from None
+
+
+def _refused(text: str, problem: str) -> Refused:
+    """Say what is wrong with what may be JSON: the decoder stops at the first fault and has not seen the rest."""
+    try:
+        message = _decode_any(text)
+    except msgspec.ValidationError as error:  # a number that no computer holds
+        return Refused(str(error)[:QUOTED], fatal=False)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        return _no_object(error)
+    if not isinstance(message, dict):
+        return Refused("a message is a JSON object with a `type`", fatal=True)
+    kind, id_ = message.get("type"), message.get("id", "")
+    form = FORMS.get(kind) if isinstance(kind, str) else None
+    hint = f"It looks like {form}" if form else f"The types are {', '.join(FORMS)}."
+    return Refused(f"{problem[:QUOTED]}. {hint}", fatal=False, id=id_[:128] if isinstance(id_, str) else "")
+
+
+def _no_object(error: Exception) -> Refused:
+    # Not the error's own text where that quotes what cannot be said in UTF-8.
+    problem = "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)[:QUOTED]
+    return Refused(f"not a JSON object: {problem}", fatal=True)
 
 
 def text(**fields: object) -> str:
     """Encode one hub message; `kind` stands for `type`, and comes first."""
     return encode({"type": fields.pop("kind"), **fields}).decode()
+
+
+def welcome(user: str, now_ms: int) -> str:
+    """Greet who signed in, and say what holds."""
+    limits = {
+        "subscriptions": MAX_SUBSCRIPTIONS,
+        "devices": MAX_DEVICES,
+        "message_bytes": MAX_MESSAGE,
+        "messages_s": RATE,
+        "frames_behind": MAX_BEHIND,
+    }
+    return text(
+        kind="welcome",
+        v=VERSION,
+        user=user,
+        server_ts=now_ms,
+        heartbeat_s=HEARTBEAT_S,
+        credit=CREDIT,
+        limits=limits,
+    )
 
 
 class Bucket:
@@ -151,12 +213,14 @@ class Bucket:
         """Whether one more message is allowed at `now` (s)."""
         self._left = min(float(BURST), self._left + (now - self._at) * RATE)
         self._at = now
+        if self._left < 1:
+            return False
         self._left -= 1
-        return self._left >= 0
+        return True
 
 
 class Window:
-    """Credit: how many data frames may still be sent to a client, and since when it is used up."""
+    """Credit: how many data frames may still be sent to a client, and since when there is none left."""
 
     def __init__(self) -> None:
         """Start with CREDIT frames."""
@@ -166,88 +230,16 @@ class Window:
     def spend(self, now: float) -> None:
         """One data frame was sent."""
         self.left -= 1
-        if self.left <= 0:
+        if self.left == 0:
             self.empty_since = now
 
     def give(self, n: int) -> None:
         """`n` frames came back; more than were lent count for nothing."""
-        self.left = min(CREDIT, self.left + max(0, n))
-        if self.left > 0:
-            self.empty_since = None
+        self.left = min(CREDIT, self.left + n)
+        self.empty_since = None
 
-    def stuck(self, now: float) -> bool:
-        """Whether the client has taken nothing for too long."""
-        return self.empty_since is not None and now - self.empty_since >= CREDIT_TIMEOUT_S
-
-
-class Kept:
-    """The newest rows of one device, encoded once for all its watchers; always without a hole."""
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self._rows: deque[tuple[int, Row, str]] = deque(maxlen=KEPT)
-
-    def add(self, rows: Iterable[Row]) -> None:
-        """Append rows in order; a hole before them, or old news, is met by forgetting or skipping."""
-        for row in rows:
-            last = self._rows[-1][0] if self._rows else None
-            if last is not None and row[0] <= last:
-                continue
-            if last is not None and row[0] != last + 1:
-                self._rows.clear()
-            self._rows.append((row[0], row, encode(row).decode()))
-
-    def after(self, cursor: int, limit: int) -> list[tuple[int, Row, str]] | None:
-        """Return at most `limit` of what follows the cursor; None when that is not (all) here."""
-        if not self._rows or self._rows[0][0] > cursor + 1:
+    def patience(self, now: float) -> float | None:
+        """Return for how many seconds the client may go on taking nothing; 0: no longer; None: it has credit."""
+        if self.empty_since is None:
             return None
-        skip = cursor + 1 - self._rows[0][0]
-        return [self._rows[index] for index in range(skip, min(len(self._rows), skip + limit))]
-
-
-class Track:
-    """Where a subscription stands with one device.
-
-    cursor   seq of the newest row sent
-    seam     the head when it joined: rows up to it are history
-    """
-
-    __slots__ = ("cursor", "seam")
-
-    def __init__(self, cursor: int, seam: int) -> None:
-        """Stand at `cursor`; history ends at `seam`."""
-        self.cursor = cursor
-        self.seam = seam
-
-
-def fragment(
-    rows: Sequence[tuple[int, Row, str]],
-    prev: int,
-    metrics: frozenset[str] | None,
-    mode: str,
-) -> str:
-    """Encode one device's part of a data message: {"prev":…,"frames":[…]}."""
-    if mode == "latest" and len(rows) > 1:
-        merged: dict[str, Any] = {}
-        for _, row, _ in rows:
-            merged.update(row[2])
-        newest = rows[-1][1]
-        row = (newest[0], max(row[1] for _, row, _ in rows), merged, newest[3])
-        rows = [(newest[0], row, encode(row).decode())]
-    if metrics is None:
-        texts = [text for _, _, text in rows]
-    else:
-        texts = [encode(_only(row, metrics)).decode() for _, row, _ in rows]
-    return f'{{"prev":{prev},"frames":[{",".join(texts)}]}}'
-
-
-def _only(row: Row, metrics: frozenset[str]) -> Row:
-    # A row whose metrics were not asked for still travels, empty: the cursor has no holes.
-    return [row[0], row[1], {name: value for name, value in row[2].items() if name in metrics}, row[3]]
-
-
-def data(sub: str, phase: str, fragments: dict[str, str], *, more: bool = False) -> str:
-    """Put one data message together from encoded parts."""
-    parts = ",".join(f'"{key}":{part}' for key, part in fragments.items())
-    tail = ',"more":true' if more else ""
-    return f'{{"type":"data","id":{encode(sub).decode()},"phase":"{phase}","devices":{{{parts}}}{tail}}}'
+        return max(0.0, self.empty_since + CREDIT_TIMEOUT_S - now)

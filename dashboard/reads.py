@@ -19,13 +19,18 @@ from django.db.models import Q, QuerySet
 from knox.auth import TokenAuthentication
 from rest_framework.exceptions import APIException
 
+from dashboard.feeds import Mark
 from dashboard.protocol import MAX_BEHIND, Since
-from devices import registry, telemetry
-from devices.errors import Refusal, device_unknown
+from devices import registry, telemetry, values
+from devices.errors import device_unknown
 from devices.models import Command, Head
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# Commands that changed in the last hour are shown to who comes now.
+RECENT_MS: Final = 3_600_000
+# A command's time is taken before its transaction commits, maybe by another machine: look this far back.
+OVERLAP_MS: Final = 30_000
 _threads: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="live-reads")
 
 
@@ -65,7 +70,9 @@ class Start(msgspec.Struct, frozen=True):
 
 def rows_of(user: User, keys: list[str]) -> dict[str, int]:
     """Return key → row id; refuses the whole when one of the devices may not be seen."""
-    found = dict(registry.visible_to(user).filter(key__in=keys).values_list("key", "pk"))
+    # What is no key at all may be something that a database refuses to be asked for.
+    valid = [key for key in keys if values.is_key(key)]
+    found = dict(registry.visible_to(user).filter(key__in=valid).values_list("key", "pk"))
     for key in keys:
         if key not in found:
             raise device_unknown(key)
@@ -77,8 +84,14 @@ def starts(user: User, keys: list[str], since: Since | None) -> list[Start]:
     rows = rows_of(user, keys)
     heads = Head.objects.in_bulk(list(rows.values()))
     now = now_ms()
-    recent = _recent_commands(list(rows.values()), now - 3_600_000)
-    return [_start(key, heads[rows[key]], since, now, recent.get(key, [])) for key in keys]
+    recent = _recent_commands(list(rows.values()), now - RECENT_MS)
+    found = []
+    for key in keys:
+        head = heads.get(rows[key])
+        if head is None:  # deleted between the two queries
+            raise device_unknown(key)
+        found.append(_start(key, head, since, now, recent.get(key, [])))
+    return found
 
 
 def _start(key: str, head: Head, since: Since | None, now: int, commands: list[dict[str, Any]]) -> Start:
@@ -86,10 +99,10 @@ def _start(key: str, head: Head, since: Since | None, now: int, commands: list[d
     if since is not None and since.cursor is not None:
         asked = since.cursor.get(key, head.seq)
         # A cursor from the future belongs to another journal (a restored database): begin anew, and say so.
-        cursor = min(max(asked, 0), head.seq)
+        cursor = min(asked, head.seq)
         skipped = (head.seq + 1, asked, "retention") if asked > head.seq else None
     elif since is not None and since.last_s is not None:
-        from_ms = now - round(min(max(since.last_s, 0), 10 * 366 * 86_400) * 1000)
+        from_ms = now - round(since.last_s * 1000)
         found = telemetry.cursor_at(head.pk, from_ms)
         cursor = head.seq if found is None else found
     if skipped is None and cursor < head.seq:
@@ -141,48 +154,63 @@ def command_message(command: Command, event: Any) -> dict[str, Any]:  # noqa: AN
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What a periodic check found: heads and presence of watched devices, commands that moved."""
+    """What a periodic check found: heads and presence of watched devices (by row id), commands that moved (by key)."""
 
-    heads: dict[str, tuple[int, dict[str, Any]]]
+    heads: dict[int, tuple[int, dict[str, Any]]]
     commands: dict[str, list[dict[str, Any]]]
 
 
 def changes(pks: list[int], since: int) -> Changes:
     """Read the truth about watched devices: for whoever missed a doorbell."""
     heads = {}
-    for head in Head.objects.filter(pk__in=pks).select_related("device"):
-        state = {"presence": head.presence, "because": head.because, "since": head.since}
-        heads[head.device.key] = (head.seq, state)
+    for pk, seq, *state in Head.objects.filter(pk__in=pks).values_list("pk", "seq", "presence", "because", "since"):
+        heads[pk] = (seq, dict(zip(("presence", "because", "since"), state, strict=True)))
     moved = Command.objects.filter(device_id__in=pks, changed_at__gte=since).order_by("-changed_at")[:500]
     return Changes(heads, _as_messages(moved))
 
 
+class Permitted(msgspec.Struct, frozen=True):
+    """What a user may see now: key → row id of devices, row ids of fleets."""
+
+    devices: dict[str, int]
+    fleets: set[int]
+
+
+def permitted(user_pk: int, keys: list[str]) -> Permitted | None:
+    """Return which of these devices, and which fleets, a user may see; None when there is no such active user."""
+    user = User.objects.filter(pk=user_pk, is_active=True).first()
+    if user is None:
+        return None
+    devices = registry.visible_to(user).filter(key__in=keys).values_list("key", "pk")
+    return Permitted(dict(devices), set(registry.fleets_of(user).values_list("pk", flat=True)))
+
+
 def fleet_id(user: User, slug: str) -> int:
     """Return the fleet's row id, or refuse."""
-    pk = registry.fleets_of(user).filter(slug=slug).values_list("pk", flat=True).first()
-    if pk is None:
-        raise Refusal("fleet_unknown", f"There is no fleet {slug!r}, or you may not see it.", 404)
-    return pk
+    return registry.find_fleet(user, slug).pk
 
 
-def summaries(fleet: int, since: int = 0) -> dict[str, dict[str, Any]]:
-    """Return presence and newest values of a fleet's devices that changed since (ms)."""
+def summaries(fleet: int, keys: set[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Return presence and newest values of a fleet's devices (of these keys)."""
     heads = Head.objects.filter(device__fleet_id=fleet).select_related("device").order_by("device__key")
-    if since:
-        heads = heads.filter(Q(received_at__gte=since) | Q(since__gte=since))
+    if keys is not None:
+        heads = heads.filter(device__key__in=keys)
     return {head.device.key: telemetry.summary(head.device.name, head) for head in heads}
+
+
+def marks(fleet: int) -> dict[str, Mark]:
+    """Return what tells for each device of a fleet whether its summary changed."""
+    fields = ("device__key", "device__name", "seq", "presence", "since")
+    rows = Head.objects.filter(device__fleet_id=fleet).values_list(*fields)
+    return {key: Mark(*mark) for key, *mark in rows}
 
 
 def user_of_token(token: str) -> User | None:
     """Return the active user of a REST token; None when it is wrong, expired, or its user was deactivated."""
+    if not (token.isascii() and token.isprintable()):
+        return None
     try:
         user, _ = TokenAuthentication().authenticate_credentials(token.encode())
     except APIException:
         return None
     return None if user is None or isinstance(user, AnonymousUser) else user
-
-
-def summary_of(fleet: int, key: str) -> dict[str, Any] | None:
-    """Return one device's summary; None when it is not (or no longer) in the fleet."""
-    head = Head.objects.filter(device__fleet_id=fleet, device__key=key).select_related("device").first()
-    return None if head is None else telemetry.summary(head.device.name, head)

@@ -10,13 +10,53 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from dashboard import protocol, reads
-from dashboard.fanout import Feed, Session
-from dashboard.protocol import Row, Track
+from dashboard import protocol, reads, rows
+from dashboard.feeds import Feed, Session
+from dashboard.rows import Coded
 from devices import telemetry
+from devices.errors import device_unknown
 
 # Devices in one data message; a subscription with more of them takes turns.
 DEVICES_A_MESSAGE: Final = 100
+
+
+class Track:
+    """Where a subscription stands with one device.
+
+    cursor   seq of the newest row sent
+    seam     the head when it joined: rows up to it are history
+    """
+
+    __slots__ = ("cursor", "feed", "seam")
+
+    def __init__(self, feed: Feed, cursor: int, seam: int) -> None:
+        """Stand at `cursor`; history ends at `seam`."""
+        self.feed = feed
+        self.cursor = cursor
+        self.seam = seam
+
+
+class Parcel:
+    """What is to be sent next: words that need no credit, then at most one data message, which needs it."""
+
+    def __init__(self) -> None:
+        """Start empty, with room for one message."""
+        self.notes: list[str] = []
+        self.fragments: dict[str, str] = {}
+        self.rows = rows.CHUNK
+        self.size = rows.CHUNK_SIZE
+        self.data: str | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether another device's rows have to wait for the next one."""
+        return self.rows <= 0 or self.size <= 0 or len(self.fragments) >= DEVICES_A_MESSAGE
+
+    def put(self, key: str, taken: list[Coded], fragment: str) -> None:
+        """Add one device's rows."""
+        self.fragments[key] = fragment
+        self.rows -= len(taken)
+        self.size -= sum(len(coded.text) for coded in taken)
 
 
 class Stream:
@@ -28,16 +68,30 @@ class Stream:
         self.session = session
         self.mode = sub.mode
         self.metrics = None if sub.metrics is None else frozenset(sub.metrics)
+        self.feeds: dict[str, Feed] = {}
         self.tracks: dict[str, Track] = {}
         # Keys with rows to send, in order of arrival.
         self.due: dict[str, None] = {}
-        self.begun = self.live = False
+        self.live = False
+        # What a row of this stream usually takes, so that not much more is read than is sent.
+        self._usual = 100
 
     def begin(self, starts: Sequence[reads.Start]) -> None:
         """Stand where the starts say; what is behind them waits to be sent as history."""
-        self.tracks = {start.key: Track(start.cursor, start.head) for start in starts}
-        self.due = dict.fromkeys(start.key for start in starts if start.cursor < start.head)
-        self.begun = True
+        for start in starts:
+            feed = self.feeds[start.key]
+            if start.pk != feed.pk:
+                # Deleted and made again while we joined: it is another device.
+                raise device_unknown(start.key)
+            self.tracks[start.key] = Track(feed, start.cursor, start.head)
+            if start.cursor < start.head:
+                self.due[start.key] = None
+            feed.moved(start.head)
+
+    def leave(self) -> None:
+        """Listen no longer."""
+        for feed in self.feeds.values():
+            feed.subscribers.discard(self)
 
     def news(self, key: str) -> None:
         """Rows of this device are there. Before the seam they wait: `cross_seam` will find them."""
@@ -45,80 +99,67 @@ class Stream:
             self.due[key] = None
             self.session.wake()
 
-    async def next_texts(self, feeds: dict[str, Feed]) -> tuple[list[str], bool]:
-        """Return messages to send now, in order, and whether the last one is a data message (it needs credit)."""
-        fragments: dict[str, str] = {}
-        notes: list[str] = []
-        left = protocol.CHUNK
-        phase = "live" if self.live else "history"
-        for key in list(self.due)[:DEVICES_A_MESSAGE]:
-            if left <= 0:
+    def lost(self, key: str) -> None:  # noqa: ARG002  one device less, and the subscription is not what was asked for
+        """End, as one of its devices may not be seen any more."""
+        self.session.end(self.id)
+
+    async def next_parcel(self) -> Parcel:
+        """Take what is due, as much as one message holds."""
+        parcel = Parcel()
+        for key in list(self.due):
+            if parcel.full:
                 break
-            self.due.pop(key)
-            left -= await self._take(feeds.get(key), key, left, fragments, notes)
-        texts = notes
-        if fragments:
+            del self.due[key]
+            await self._take(self.tracks[key], parcel)
+        if parcel.fragments:
+            phase = "live" if self.live else "history"
             more = not self.live and self._behind_seam()
-            texts = [*notes, protocol.data(self.id, phase, fragments, more=more)]
-        return texts, bool(fragments)
+            parcel.data = rows.data(self.id, phase, parcel.fragments, more=more)
+        return parcel
 
-    async def _take(
-        self,
-        feed: Feed | None,
-        key: str,
-        limit: int,
-        fragments: dict[str, str],
-        notes: list[str],
-    ) -> int:
-        """Take what follows one device's cursor; note what cannot be had; return the number of rows."""
-        if feed is None:
-            return 0
-        track = self.tracks[key]
-        self._skip_ahead(track, feed, notes)
+    async def _take(self, track: Track, parcel: Parcel) -> None:
+        """Take what follows one device's cursor; note what cannot be had."""
+        self._skip_ahead(track, parcel)
         # What belongs to history ends at the seam, so that the two phases never mix in a message.
-        until = feed.head if self.live else max(track.seam, track.cursor)
-        limit = min(limit, until - track.cursor)
+        until = track.feed.head if self.live else track.seam
+        limit = min(parcel.rows, until - track.cursor)
         if limit <= 0:
-            return 0
-        rows = feed.kept.after(track.cursor, limit) or await self._stored(feed, track, limit, notes)
-        if rows:
-            fragments[key] = protocol.fragment(rows, track.cursor, self.metrics, self.mode)
-            track.cursor = rows[-1][0]
+            return
+        coded = track.feed.kept.after(track.cursor, limit) or await self._stored(track, limit, until, parcel)
+        if coded:
+            taken = rows.fitting(coded, parcel.size)
+            parcel.put(track.feed.key, taken, rows.fragment(taken, track.cursor, self.metrics, self.mode))
+            track.cursor = taken[-1].seq
         if track.cursor < until:
-            self.due[key] = None
-        return len(rows)
+            self.due[track.feed.key] = None
 
-    def _skip_ahead(self, track: Track, feed: Feed, notes: list[str]) -> None:
-        behind = feed.head - track.cursor
-        if self.live and behind > protocol.MAX_BEHIND:
-            track.cursor = feed.head - protocol.MAX_BEHIND
-            skipped = {feed.key: behind - protocol.MAX_BEHIND}
-            notes.append(protocol.text(kind="lag", id=self.id, devices=skipped))
+    def _skip_ahead(self, track: Track, parcel: Parcel) -> None:
+        skipped = track.feed.head - track.cursor - protocol.MAX_BEHIND
+        if self.live and skipped > 0:
+            track.cursor += skipped
+            parcel.notes.append(protocol.text(kind="lag", id=self.id, devices={track.feed.key: skipped}))
 
-    async def _stored(
-        self,
-        feed: Feed,
-        track: Track,
-        limit: int,
-        notes: list[str],
-    ) -> list[tuple[int, Row, str]]:
-        rows = await reads.run(telemetry.after, feed.pk, track.cursor, limit)
-        first = rows[0][0] if rows else feed.head + 1
+    async def _stored(self, track: Track, limit: int, until: int, parcel: Parcel) -> list[Coded]:
+        """Read rows back. `until`: the head that was known before; what came since is not missing, only later."""
+        limit = max(1, min(limit, parcel.size // self._usual))
+        found = rows.unbroken(await reads.run(telemetry.after, track.feed.pk, track.cursor, limit))
+        first = found[0][0] if found else until + 1
         if first > track.cursor + 1:
-            gap = {"device": feed.key, "from": track.cursor + 1, "to": first - 1, "cause": "retention"}
-            notes.append(protocol.text(kind="gap", id=self.id, **gap))
+            gap = {"device": track.feed.key, "from": track.cursor + 1, "to": first - 1, "cause": "retention"}
+            parcel.notes.append(protocol.text(kind="gap", id=self.id, **gap))
             track.cursor = first - 1
-        return [(row[0], row, protocol.encode(row).decode()) for row in rows]
+        coded = [rows.code(row) for row in found]
+        if coded:
+            self._usual = max(1, sum(len(one.text) for one in coded) // len(coded))
+        return coded
 
     def _behind_seam(self) -> bool:
         return any(track.cursor < track.seam for track in self.tracks.values())
 
-    def cross_seam(self, feeds: dict[str, Feed]) -> bool:
+    def cross_seam(self) -> bool:
         """Go live once all history was sent; whether it did so now."""
-        if self.live or not self.begun or self._behind_seam():
+        if self.live or self._behind_seam():
             return False
         self.live = True
-        for key, track in self.tracks.items():
-            if key in feeds and feeds[key].head > track.cursor:
-                self.due[key] = None
+        self.due = {key: None for key, track in self.tracks.items() if track.feed.head > track.cursor}
         return True

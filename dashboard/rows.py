@@ -1,0 +1,119 @@
+"""PURE. Rows and cursors: what is kept of a device for all its watchers, and how its part of a message is written.
+
+A row is [seq, ts, {metric: value}, flags]. It is encoded once for the process and carried with its text; sockets join
+texts. `prev` is the cursor before the first row of a message, so that a client can tell a hole from `prev` alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from dashboard.protocol import encode
+
+# Rows of a device kept for all its watchers: 10 s at 50 a second; who is further behind reads the store.
+KEPT: Final = 512
+# A row may have 500 metrics: what is kept, and what one message carries, is bounded in characters as well.
+KEPT_SIZE: Final = 262_144
+CHUNK: Final = 1000
+CHUNK_SIZE: Final = 131_072
+
+Row = Sequence[Any]
+
+
+class Coded(NamedTuple):
+    """A row with its JSON."""
+
+    seq: int
+    row: Row
+    text: str
+
+
+def code(row: Row) -> Coded:
+    """Encode a row, once."""
+    return Coded(row[0], row, encode(row).decode())
+
+
+class Kept:
+    """The newest rows of one device, always without a hole."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._rows: deque[Coded] = deque()
+        self._size = 0
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Append rows in order; old news is skipped, and a hole makes what is before it useless."""
+        for row in rows:
+            last = self._rows[-1].seq if self._rows else row[0] - 1
+            if row[0] <= last:
+                continue
+            if row[0] != last + 1:
+                self._rows.clear()
+                self._size = 0
+            self._append(code(row))
+
+    def _append(self, coded: Coded) -> None:
+        self._rows.append(coded)
+        self._size += len(coded.text)
+        while len(self._rows) > KEPT or self._size > KEPT_SIZE:
+            self._size -= len(self._rows.popleft().text)
+
+    def after(self, cursor: int, limit: int) -> list[Coded]:
+        """Return at most `limit` of what follows the cursor without a hole; nothing when that is not here."""
+        if not self._rows or self._rows[0].seq > cursor + 1:
+            return []
+        skip = cursor + 1 - self._rows[0].seq
+        return [self._rows[index] for index in range(skip, min(len(self._rows), skip + limit))]
+
+
+def unbroken(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return rows up to the first hole. There is none in the journal, unless somebody deleted by hand."""
+    if not rows or rows[-1][0] - rows[0][0] == len(rows) - 1:
+        return rows
+    first = rows[0][0]
+    return [row for index, row in enumerate(rows) if row[0] == first + index]
+
+
+def fitting(rows: list[Coded], size: int) -> list[Coded]:
+    """Return as many rows as have room in `size` characters; one at least, or nothing would ever move."""
+    for index, coded in enumerate(rows):
+        size -= len(coded.text)
+        if size < 0:
+            return rows[: max(1, index)]
+    return rows
+
+
+def fragment(rows: Sequence[Coded], prev: int, metrics: frozenset[str] | None, mode: str) -> str:
+    """Encode one device's part of a data message: {"prev":…,"frames":[…]}."""
+    if mode == "latest" and len(rows) > 1:
+        rows = [code(latest([coded.row for coded in rows]))]
+    if metrics is None:
+        texts = [coded.text for coded in rows]
+    else:
+        texts = [encode(_only(coded.row, metrics)).decode() for coded in rows]
+    return f'{{"prev":{prev},"frames":[{",".join(texts)}]}}'
+
+
+def latest(rows: Sequence[Row]) -> Row:
+    """Merge rows into one with each metric's newest value: newest by its time, as a late row is not news."""
+    newest: dict[str, tuple[int, Any]] = {}
+    for _, ts, values, _ in rows:
+        for name, value in values.items():
+            if name not in newest or ts >= newest[name][0]:
+                newest[name] = (ts, value)
+    _, ts, _, flags = max(rows, key=lambda row: (row[1], row[0]))
+    return [rows[-1][0], ts, {name: value for name, (_, value) in newest.items()}, flags]
+
+
+def _only(row: Row, metrics: frozenset[str]) -> Row:
+    # A row whose metrics were not asked for still travels, empty: the cursor has no holes.
+    return [row[0], row[1], {name: value for name, value in row[2].items() if name in metrics}, row[3]]
+
+
+def data(sub: str, phase: str, fragments: dict[str, str], *, more: bool = False) -> str:
+    """Put one data message together from encoded parts."""
+    parts = ",".join(f'"{key}":{part}' for key, part in fragments.items())
+    tail = ',"more":true' if more else ""
+    return f'{{"type":"data","id":{encode(sub).decode()},"phase":"{phase}","devices":{{{parts}}}{tail}}}'
