@@ -74,7 +74,7 @@ class FleetAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     list_display = ("name", "slug")
     search_fields = ("name", "slug")
-    prepopulated_fields = {"slug": ("name",)}  # noqa: RUF012  as the framework has it
+    prepopulated_fields = {"slug": ("name",)}
     inlines = (Members,)
 
 

@@ -61,7 +61,7 @@ class Frames(View):
     Asynchronous: whoever waits holds neither a thread's work nor a database connection.
     """
 
-    http_method_names = ["get", "head"]  # noqa: RUF012  as the framework has it
+    http_method_names = ["get", "head"]
 
     async def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ANN401  as the framework has it
         """Do what the framework's dispatch does, for an asynchronous handler."""

@@ -90,7 +90,9 @@ Poll = Callable[..., Awaitable[Any]]
 
 @pytest.fixture
 def poll(transactional_db: None, vera: User) -> Poll:
-    """Ask as Vera, with a long wait."""
+    """Ask as Vera, with a long wait, in a layer where nobody else is."""
+    layer: Any = get_channel_layer()
+    layer.groups.clear()
     headers = {"Authorization": f"Token {Token.objects.create(vera)[1]}"}
 
     async def asked(after: int = 0, wait: float = 20) -> Any:

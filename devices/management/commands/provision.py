@@ -34,7 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--rotate", action="store_true", help="give an existing device a new secret")
         parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
-    def handle(self, *_: Any, **asked: Any) -> None:  # noqa: ANN401  as the framework has it
+    def handle(self, *_: Any, **asked: Any) -> None:
         """Do it; a refusal is one sentence on stderr, and exit code 1 (2: misused)."""
         try:
             device, secret = self.rotated(asked) if asked["rotate"] else self.made(asked)
