@@ -21,6 +21,7 @@ import httpx
 import yaml
 
 from tests import services
+from tests.live import Follower, Live
 from tests.services import LOOPBACK, ROOT, Service
 
 T = TypeVar("T")
@@ -91,29 +92,39 @@ class Hub:
         assert ended.returncode == 0, f"{command[0]}: {ended.stdout}{ended.stderr}"
         return ended.stdout
 
-    def add_user(self, name: str, **fleets: str) -> None:
-        """Make a person with PASSWORD who is in these fleets (slug → role), which are made if need be."""
-        self.manage("shell", "-v", "0", "-c", _ADD_USER, HUB_TEST=json.dumps([name, PASSWORD, fleets]))
+    def add_users(self, **people: dict[str, str]) -> None:
+        """Make people with PASSWORD, each in fleets (slug → role) that are made if need be."""
+        self.manage("shell", "-v", "0", "-c", _ADD_USERS, HUB_TEST=json.dumps([PASSWORD, people]))
 
     def token(self, user: str | None = None) -> str:
         """A token of this person, made over REST."""
         name = user or self.user
         if name not in self._tokens:
             asked = {"username": name, "password": PASSWORD if user else self.password}
-            answer = httpx.post(f"{self.url}/api/v1/tokens/", json=asked, timeout=PATIENCE_S)
+            answer = httpx.post(f"{self.url}/api/v1/tokens/", json=asked, timeout=PATIENCE_S, trust_env=False)
             self._tokens[name] = answer.raise_for_status().json()["token"]
         return self._tokens[name]
 
     def rest(self, method: str, path: str, *, user: str | None = None, **options: Any) -> httpx.Response:
         """Ask the API: `rest("GET", "devices/")`; `json=…` and `params=…` as httpx has them."""
         headers = {"Authorization": f"Token {self.token(user)}"}
-        return httpx.request(method, f"{self.url}/api/v1/{path}", headers=headers, timeout=PATIENCE_S, **options)
+        return httpx.request(
+            method, f"{self.url}/api/v1/{path}", headers=headers, timeout=PATIENCE_S, trust_env=False, **options
+        )
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
         """The JSON of an answer that must not be a refusal."""
         answer = self.rest(method, path, **options)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
+
+    def live(self, user: str | None = None) -> Live:
+        """A socket of this person."""
+        return Live(self.socket_url, self.token(user))
+
+    def follower(self, *devices: str) -> Follower:
+        """Whoever follows these devices from their first frame on, whatever is restarted meanwhile."""
+        return Follower(self.socket_url, self.token(), *devices)
 
     def add_device(self, key: str, *, fleet: str = "main", user: str | None = None) -> Device:
         """Make a device over REST."""
@@ -131,17 +142,16 @@ class Hub:
         return found
 
 
-_ADD_USER: Final = """
+_ADD_USERS: Final = """
 import json, os
 from django.contrib.auth.models import User
 from devices.models import Fleet, Membership
-name, password, fleets = json.loads(os.environ["HUB_TEST"])
-user, _ = User.objects.get_or_create(username=name)
-user.set_password(password)
-user.save()
-for slug, role in fleets.items():
-    fleet, _ = Fleet.objects.get_or_create(slug=slug, defaults={"name": slug.title()})
-    Membership.objects.update_or_create(user=user, fleet=fleet, defaults={"role": role})
+password, people = json.loads(os.environ["HUB_TEST"])
+for name, fleets in people.items():
+    user = User.objects.create_user(name, password=password)
+    for slug, role in fleets.items():
+        fleet, _ = Fleet.objects.get_or_create(slug=slug, defaults={"name": slug.title()})
+        Membership.objects.create(user=user, fleet=fleet, role=role)
 """
 
 
@@ -219,12 +229,12 @@ class Production(Hub):
         return [*self.webs, *self.bridges]
 
     def set_up(self) -> None:
-        """What is done once: tables, the first user, the fleet that tests put their devices into."""
+        """What is done once: tables, the first user, and the fleet `main` with Mandy as manager."""
         self.manage(*compose()["services"]["migrate"]["command"][2:])
         self.manage(
             "createsuperuser", "--noinput", "--username", self.user, "--email", "", DJANGO_SUPERUSER_PASSWORD=PASSWORD
         )
-        self.add_user("manager-of-main", main="manager")
+        self.add_users(mandy={"main": "manager"})
 
     def web(self) -> Part:
         """One more web server, as compose starts it, on a port of its own."""
@@ -322,7 +332,7 @@ def command_of(service: str, here: dict[str, str]) -> list[str | Path]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).is_success
+        return httpx.get(url, timeout=5, trust_env=False).is_success
     except httpx.HTTPError:
         return False
 
