@@ -1,0 +1,95 @@
+"""The demo as a newcomer meets it: one command, kept data, a clean end; and the doctor beside it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from hub import embedded
+from tests import hub, services
+from tests.hub import running_demo
+from tests.services import ROOT
+
+
+def _pid_of_broker(folder: Path) -> int:
+    return msgspec.json.decode((folder / "broker" / "nats.pid").read_bytes(), type=embedded.Mark).pid
+
+
+def test_a_second_start_goes_on_where_the_first_ended(tmp_path: Path) -> None:
+    with running_demo(tmp_path, devices=2) as first:
+        kept = (first.user, first.password)
+        first.ask("POST", "devices/", json={"key": "mine"})
+        with first.live() as live:
+            live.sub("sim-climate-1")
+            seq = live.until(type="data")["devices"]["sim-climate-1"]["frames"][-1][0]
+    with running_demo(tmp_path, devices=2) as second:
+        assert (second.user, second.password) == kept
+        assert second.ask("GET", "devices/mine/")["key"] == "mine"
+        rows = second.frames("sim-climate-1")
+        assert [row[0] for row in rows][:seq] == list(range(1, seq + 1))
+
+
+def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
+    with running_demo(tmp_path, devices=2) as demo:
+        broker = _pid_of_broker(tmp_path)
+        children = Path(f"/proc/{demo.part.pid}/task/{demo.part.pid}/children").read_text(encoding="utf-8").split()
+        assert str(broker) in children
+    for pid in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+    assert not (tmp_path / "running.json").exists()
+
+
+def test_a_broker_that_dies_is_started_again_and_the_devices_come_back(tmp_path: Path) -> None:
+    with running_demo(tmp_path, devices=1) as demo, demo.live() as live:
+        live.sub("sim-climate-1")
+        live.until(type="data")
+        os.kill(_pid_of_broker(tmp_path), signal.SIGKILL)
+        hub.eventually(lambda: "starting it again" in demo.part.said(), "the demo did not notice")
+        before = demo.ask("GET", "devices/sim-climate-1/")["head"]["seq"]
+        hub.eventually(
+            lambda: demo.ask("GET", "devices/sim-climate-1/")["head"]["seq"] > before + 1,
+            "no reading came after the broker's restart",
+        )
+
+
+def test_a_busy_port_is_answered_by_another_one(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    with running_demo(tmp_path / "one", simulators=False) as one:
+        busy = ["--http-port", one.url.rpartition(":")[2], "--mqtt-port", str(one.mqtt_port)]
+        with running_demo(tmp_path / "two", simulators=False, options=busy) as two:
+            assert two.url != one.url
+            assert two.mqtt_port != one.mqtt_port
+            assert httpx.get(f"{two.url}/healthz", trust_env=False).is_success
+
+
+def test_for_ends_the_demo_by_itself(tmp_path: Path) -> None:
+    services.need("nats")
+    command = [sys.executable, ROOT / "manage.py", "demo", "--no-browser", "--data", tmp_path, "--for", "3"]
+    ports = ["--http-port", str(services.free_port()), "--mqtt-port", str(services.free_port())]
+    ended = subprocess.run([*command, *ports], env=os.environ | hub.PLAIN, capture_output=True, text=True, timeout=90)
+    assert ended.returncode == 0, ended.stderr
+    lines = [line.partition(":")[0] for line in ended.stdout.splitlines()]
+    assert lines == ["Preparing the database …", "user", "password", "mqtt", "Hub ready", "Stopping …"]
+
+
+def test_the_doctor_finds_a_running_demo_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with running_demo(tmp_path, simulators=False) as demo:
+        said = demo.manage("doctor")
+        assert [line[0] for line in said.splitlines()] == ["✓"] * 6
+        assert demo.ask("GET", "devices/")["results"] == []
+
+
+def test_the_doctor_says_what_is_missing_and_what_to_do(tmp_path: Path) -> None:
+    env = os.environ | hub.PLAIN | {"HUB_DATA": str(tmp_path)}
+    doctor = [sys.executable, ROOT / "manage.py", "doctor"]
+    ended = subprocess.run(doctor, env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "✗ database" in ended.stdout
+    assert "manage.py migrate" in ended.stdout
