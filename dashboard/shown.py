@@ -9,7 +9,9 @@ from django.db.models import F
 from devices.models import Command, Device, Frame, Metric, Reject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    from django.db.models import QuerySet
 
 # The readings that people look for first, by device class; what is not here follows by name.
 _FIRST: Final = (
@@ -55,10 +57,10 @@ def summary(device: Device) -> dict[str, Any]:
     }
 
 
-def metrics(devices: Iterable[Device]) -> dict[int, list[dict[str, str]]]:
+def metrics(devices: QuerySet[Device] | list[Device]) -> dict[int, list[dict[str, str]]]:
     """What each device (by pk) measures, the most useful first: name, unit, class, type."""
     found: dict[int, list[dict[str, str]]] = {}
-    for metric in Metric.objects.filter(device__in=[device.pk for device in devices]):
+    for metric in Metric.objects.filter(device__in=devices):
         kind = {
             "name": metric.name,
             "unit": metric.unit,

@@ -68,8 +68,8 @@ class SignInView(LoginView):
 def fleet(request: HttpRequest) -> HttpResponse:
     """All devices that the user may see, with their newest readings."""
     user = cast("User", request.user)
-    devices = list(registry.visible_to(user).order_by("key"))
-    kinds = shown.metrics(devices)
+    visible = registry.visible_to(user).order_by("key")
+    devices, kinds = list(visible), shown.metrics(visible)
     fleets = list(registry.fleets_of(user).order_by("name").values("slug", "name"))
     summaries = {one.key: _row(one, kinds.get(one.pk, [])) for one in devices}
     counts = {state: sum(row["presence"] == state for row in summaries.values()) for state in _STATES}

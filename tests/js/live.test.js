@@ -127,7 +127,13 @@ test("a cut comes back by itself, later each time, and resumes behind the cursor
   world.hear({ type: "welcome", server_ts: world.time, heartbeat_s: 20, credit: 32 });
   assert.deepEqual(world.said("sub")[0].since, { cursor: { a: 2 } });
   world.socket.onclose({ code: 1006 });
-  assert.equal(world.live.state.link.retryAt - world.time, 375, "the welcome forgave the failures");
+  assert.equal(world.live.state.link.retryAt - world.time, 6000, "a welcome alone forgives nothing");
+  world.pass(6);
+  world.join();
+  world.pass(11);
+  world.hear({ type: "pong" });
+  world.socket.onclose({ code: 1006 });
+  assert.equal(world.live.state.link.retryAt - world.time, 375, "a while of peace does");
 });
 
 test("an unanswered ping makes the page stale, then cuts", () => {

@@ -11,6 +11,8 @@ const BACKOFF_MS = { first: 500, most: 30_000 };
 const TOO_MANY_MS = 10_000;
 const RETRY_SUB_MS = 3000;
 const TICK_MS = 1000;
+// A hub that welcomes and then fails is not to be asked twice a second: earlier failures count until this has passed.
+const STEADY_MS = 10_000;
 // Browsers draw no frames for a window that is covered: then rendering waits no longer than this.
 const FRAME_MS = 250;
 const CLOSE = { SIGNED_OUT: 4401, ORIGIN: 4403, TOO_MANY: 4429 };
@@ -51,6 +53,7 @@ export class Live {
     this.scheduled = false;
     this.nextPing = 0;
     this.openedAt = 0;
+    this.welcomeAt = 0;
   }
 
   /** Connect, and stay so. */
@@ -126,7 +129,7 @@ export class Live {
   #hear(message) {
     const now = this.world.now();
     if (message.type === "data") this.due += 1;
-    if (message.type === "welcome") this.failures = 0;
+    if (message.type === "welcome") this.welcomeAt = now;
     if (message.type === "err" && message.retry) this.#retrySub(message.id);
     this.#become(state.reduce(this.state, message, now));
     if (message.type === "welcome") this.#ping();
@@ -197,6 +200,7 @@ export class Live {
   tick() {
     const now = this.world.now();
     const { phase, pingAt, retryAt } = this.state.link;
+    if (phase === "up" && now - this.welcomeAt > STEADY_MS) this.failures = 0;
     if (phase === "waiting" && now >= retryAt) this.#open();
     else if (phase === "connecting" && this.socket && now - this.openedAt > WELCOME_MS) this.#closed(0);
     else if (phase === "up" && pingAt && now - pingAt > PONG_MS) this.#closed(0);
