@@ -7,7 +7,8 @@ import * as state from "./state.js";
 const PING_MS = 5000;
 const PONG_MS = 8000;
 const WELCOME_MS = 10_000;
-const BACKOFF_MS = { first: 500, most: 30_000 };
+// Ten seconds at most: whoever looks at a page does not wait longer than that for a hub that is back.
+const BACKOFF_MS = { first: 500, most: 10_000 };
 const TOO_MANY_MS = 10_000;
 const RETRY_SUB_MS = 3000;
 const TICK_MS = 1000;
