@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from devices.values import Value  # noqa: TC001  msgspec reads the annotations when it is asked to decode a shape
+from devices.values import Value  # msgspec reads the annotations at run time
 
 AckStatus = Literal["received", "succeeded", "failed", "rejected"]
 
