@@ -50,7 +50,7 @@ class Membership(models.Model):
 class Device(models.Model):
     """A registered thing. `secret_box` is encrypted under a key that is not in the database (registry.seal)."""
 
-    key = models.CharField(max_length=63, unique=True, validators=[RegexValidator(f"^{values.KEY.pattern}$")])
+    key = models.CharField(max_length=63, unique=True, validators=[RegexValidator(rf"\A{values.KEY.pattern}\Z")])
     name = models.CharField(max_length=128, blank=True)
     fleet = models.ForeignKey(Fleet, models.PROTECT, related_name="devices")
     gateway = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
@@ -18,6 +19,8 @@ from devices.models import Device, Fleet, Head, Membership, Metric, Role
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
+
+logger = logging.getLogger(__name__)
 
 # Each role includes those before it.
 _RANK: Final = [Role.VIEWER, Role.OPERATOR, Role.MANAGER]
@@ -234,12 +237,18 @@ def account_versions() -> dict[str, int]:
 
 
 def credentials(keys: list[str] | None = None) -> list[Credentials]:
-    """Return what a broker has to know of these devices, or of all that may log in."""
+    """Return what a broker has to know of these devices, or of all that may log in.
+
+    A secret that was sealed under another SECRET_KEY is lost: its device is left out, and needs a new one.
+    """
     rows = _accounts() if keys is None else _accounts().filter(key__in=keys)
-    return [
-        Credentials(key, sealing.unseal(box), version)
-        for key, box, version in rows.values_list("key", "secret_box", "secret_version")
-    ]
+    found = []
+    for key, box, version in rows.values_list("key", "secret_box", "secret_version"):
+        try:
+            found.append(Credentials(key, sealing.unseal(box), version))
+        except sealing.InvalidToken:
+            logger.error("SECRET_KEY is another than when %s got its secret; give it a new one (rotate)", key)  # noqa: TRY400
+    return found
 
 
 def _accounts() -> QuerySet[Device]:

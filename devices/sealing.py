@@ -10,10 +10,12 @@ import base64
 import secrets
 from functools import cache
 
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
+
+__all__ = ["InvalidToken", "new_secret", "seal", "unseal"]
 
 
 def new_secret() -> str:
@@ -27,7 +29,7 @@ def seal(secret: str) -> str:
 
 
 def unseal(box: str) -> str:
-    """Decrypt; raises cryptography.fernet.InvalidToken when SECRET_KEY is another than at sealing."""
+    """Decrypt; raises InvalidToken when SECRET_KEY is another than at sealing."""
     return _box(settings.SECRET_KEY).decrypt(box.encode()).decode()
 
 

@@ -7,7 +7,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -16,177 +15,317 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Device',
+            name="Device",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9][a-z0-9_-]{0,62}$')])),
-                ('name', models.CharField(blank=True, max_length=128)),
-                ('enabled', models.BooleanField(default=True)),
-                ('secret_box', models.TextField(editable=False)),
-                ('secret_version', models.PositiveIntegerField(default=1, editable=False)),
-                ('model', models.CharField(blank=True, max_length=128)),
-                ('firmware', models.CharField(blank=True, max_length=128)),
-                ('commands', models.JSONField(default=dict, editable=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('gateway', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='devices.device')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "key",
+                    models.CharField(
+                        max_length=63,
+                        unique=True,
+                        validators=[django.core.validators.RegexValidator("\\A[a-z0-9][a-z0-9_-]{0,62}\\Z")],
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=128)),
+                ("enabled", models.BooleanField(default=True)),
+                ("secret_box", models.TextField(editable=False)),
+                ("secret_version", models.PositiveIntegerField(default=1, editable=False)),
+                ("model", models.CharField(blank=True, max_length=128)),
+                ("firmware", models.CharField(blank=True, max_length=128)),
+                ("commands", models.JSONField(default=dict, editable=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "gateway",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="devices.device",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Fleet',
+            name="Fleet",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(max_length=63, unique=True)),
-                ('name', models.CharField(max_length=128)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(max_length=63, unique=True)),
+                ("name", models.CharField(max_length=128)),
             ],
         ),
         migrations.CreateModel(
-            name='Token',
+            name="Token",
             fields=[
-                ('digest', models.CharField(max_length=128, primary_key=True, serialize=False)),
-                ('token_key', models.CharField(db_index=True, max_length=25)),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('expiry', models.DateTimeField(blank=True, null=True)),
-                ('name', models.CharField(blank=True, max_length=128)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='auth_token_set', to=settings.AUTH_USER_MODEL)),
+                ("digest", models.CharField(max_length=128, primary_key=True, serialize=False)),
+                ("token_key", models.CharField(db_index=True, max_length=25)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                ("expiry", models.DateTimeField(blank=True, null=True)),
+                ("name", models.CharField(blank=True, max_length=128)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="auth_token_set",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(models.F('user'), models.OrderBy(models.F('created'), descending=True), name='token_newest')],
+                "indexes": [
+                    models.Index(
+                        models.F("user"), models.OrderBy(models.F("created"), descending=True), name="token_newest"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Command',
+            name="Command",
             fields=[
-                ('id', models.CharField(max_length=12, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=128)),
-                ('args', models.JSONField(null=True)),
-                ('state', models.CharField(choices=[('queued', 'queued'), ('sent', 'sent'), ('received', 'received'), ('unknown', 'unknown'), ('expired', 'expired'), ('timed_out', 'timed_out'), ('succeeded', 'succeeded'), ('failed', 'failed'), ('rejected', 'rejected'), ('cancelled', 'cancelled')], default='queued', max_length=9)),
-                ('key', models.CharField(max_length=128, null=True)),
-                ('created_at', models.BigIntegerField()),
-                ('expires_at', models.BigIntegerField()),
-                ('claimed_at', models.BigIntegerField(null=True)),
-                ('changed_at', models.BigIntegerField()),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='orders', to='devices.device')),
+                ("id", models.CharField(max_length=12, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=128)),
+                ("args", models.JSONField(null=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("sent", "sent"),
+                            ("received", "received"),
+                            ("unknown", "unknown"),
+                            ("expired", "expired"),
+                            ("timed_out", "timed_out"),
+                            ("succeeded", "succeeded"),
+                            ("failed", "failed"),
+                            ("rejected", "rejected"),
+                            ("cancelled", "cancelled"),
+                        ],
+                        default="queued",
+                        max_length=9,
+                    ),
+                ),
+                ("key", models.CharField(max_length=128, null=True)),
+                ("created_at", models.BigIntegerField()),
+                ("expires_at", models.BigIntegerField()),
+                ("claimed_at", models.BigIntegerField(null=True)),
+                ("changed_at", models.BigIntegerField()),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "device",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="orders", to="devices.device"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='CommandEvent',
+            name="CommandEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(max_length=9)),
-                ('at', models.BigIntegerField()),
-                ('proof', models.CharField(max_length=200)),
-                ('by', models.CharField(blank=True, max_length=150)),
-                ('message', models.TextField(blank=True)),
-                ('progress', models.FloatField(null=True)),
-                ('command', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='devices.command')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("state", models.CharField(max_length=9)),
+                ("at", models.BigIntegerField()),
+                ("proof", models.CharField(max_length=200)),
+                ("by", models.CharField(blank=True, max_length=150)),
+                ("message", models.TextField(blank=True)),
+                ("progress", models.FloatField(null=True)),
+                (
+                    "command",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="events", to="devices.command"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['pk'],
+                "ordering": ["pk"],
             },
         ),
         migrations.CreateModel(
-            name='Head',
+            name="Head",
             fields=[
-                ('device', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='head', serialize=False, to='devices.device')),
-                ('seq', models.BigIntegerField(default=0)),
-                ('ts', models.BigIntegerField(null=True)),
-                ('received_at', models.BigIntegerField(null=True)),
-                ('values', models.JSONField(default=dict)),
-                ('presence', models.CharField(default='never', max_length=8)),
-                ('because', models.CharField(default='no message yet', max_length=200)),
-                ('since', models.BigIntegerField(default=0)),
-                ('beat_at', models.BigIntegerField(null=True)),
-                ('usual_ms', models.BigIntegerField(null=True)),
-                ('sleep_s', models.BigIntegerField(null=True)),
-                ('boot', models.BigIntegerField(null=True)),
-                ('n', models.BigIntegerField(null=True)),
+                (
+                    "device",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="head",
+                        serialize=False,
+                        to="devices.device",
+                    ),
+                ),
+                ("seq", models.BigIntegerField(default=0)),
+                ("ts", models.BigIntegerField(null=True)),
+                ("received_at", models.BigIntegerField(null=True)),
+                ("values", models.JSONField(default=dict)),
+                ("presence", models.CharField(default="never", max_length=8)),
+                ("because", models.CharField(default="no message yet", max_length=200)),
+                ("since", models.BigIntegerField(default=0)),
+                ("beat_at", models.BigIntegerField(null=True)),
+                ("usual_ms", models.BigIntegerField(null=True)),
+                ("sleep_s", models.BigIntegerField(null=True)),
+                ("boot", models.BigIntegerField(null=True)),
+                ("n", models.BigIntegerField(null=True)),
             ],
         ),
         migrations.AddField(
-            model_name='device',
-            name='fleet',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='devices', to='devices.fleet'),
+            model_name="device",
+            name="fleet",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="devices", to="devices.fleet"
+            ),
         ),
         migrations.CreateModel(
-            name='Frame',
+            name="Frame",
             fields=[
-                ('pk', models.CompositePrimaryKey('device_id', 'seq', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('seq', models.BigIntegerField()),
-                ('ts', models.BigIntegerField()),
-                ('received_at', models.BigIntegerField()),
-                ('device_ts', models.BigIntegerField(null=True)),
-                ('flags', models.SmallIntegerField(default=0)),
-                ('values', models.JSONField()),
-                ('mark', models.BigIntegerField(null=True)),
-                ('device', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='frames', to='devices.device')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "device_id", "seq", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("seq", models.BigIntegerField()),
+                ("ts", models.BigIntegerField()),
+                ("received_at", models.BigIntegerField()),
+                ("device_ts", models.BigIntegerField(null=True)),
+                ("flags", models.SmallIntegerField(default=0)),
+                ("values", models.JSONField()),
+                ("mark", models.BigIntegerField(null=True)),
+                (
+                    "device",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="frames",
+                        to="devices.device",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Membership',
+            name="Membership",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('viewer', 'Viewer'), ('operator', 'Operator'), ('manager', 'Manager')], default='viewer', max_length=8)),
-                ('fleet', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to='devices.fleet')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("viewer", "Viewer"), ("operator", "Operator"), ("manager", "Manager")],
+                        default="viewer",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "fleet",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="memberships", to="devices.fleet"
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="memberships",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Metric',
+            name="Metric",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=128)),
-                ('unit', models.CharField(blank=True, max_length=128)),
-                ('device_class', models.CharField(blank=True, max_length=128)),
-                ('type', models.CharField(blank=True, max_length=8)),
-                ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='metrics', to='devices.device')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=128)),
+                ("unit", models.CharField(blank=True, max_length=128)),
+                ("device_class", models.CharField(blank=True, max_length=128)),
+                ("type", models.CharField(blank=True, max_length=8)),
+                (
+                    "device",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="metrics", to="devices.device"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Reject',
+            name="Reject",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(blank=True, db_index=True, max_length=63)),
-                ('topic', models.TextField()),
-                ('payload', models.BinaryField()),
-                ('client', models.CharField(blank=True, max_length=128)),
-                ('reason', models.CharField(choices=[('topic_unknown', 'topic_unknown'), ('device_unknown', 'device_unknown'), ('device_disabled', 'device_disabled'), ('too_large', 'too_large'), ('not_utf8', 'not_utf8'), ('not_json', 'not_json'), ('nested_too_deep', 'nested_too_deep'), ('number_out_of_range', 'number_out_of_range'), ('bad_value', 'bad_value'), ('bad_timestamp', 'bad_timestamp'), ('identity_mismatch', 'identity_mismatch'), ('too_many_metrics', 'too_many_metrics'), ('rate_limited', 'rate_limited'), ('dialect_error', 'dialect_error')], max_length=24)),
-                ('detail', models.TextField()),
-                ('digest', models.CharField(max_length=32)),
-                ('first_at', models.BigIntegerField()),
-                ('last_at', models.BigIntegerField(db_index=True)),
-                ('count', models.BigIntegerField(default=1)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(blank=True, db_index=True, max_length=63)),
+                ("topic", models.TextField()),
+                ("payload", models.BinaryField()),
+                ("client", models.CharField(blank=True, max_length=128)),
+                (
+                    "reason",
+                    models.CharField(
+                        choices=[
+                            ("topic_unknown", "topic_unknown"),
+                            ("device_unknown", "device_unknown"),
+                            ("device_disabled", "device_disabled"),
+                            ("too_large", "too_large"),
+                            ("not_utf8", "not_utf8"),
+                            ("not_json", "not_json"),
+                            ("nested_too_deep", "nested_too_deep"),
+                            ("number_out_of_range", "number_out_of_range"),
+                            ("bad_value", "bad_value"),
+                            ("bad_timestamp", "bad_timestamp"),
+                            ("identity_mismatch", "identity_mismatch"),
+                            ("too_many_metrics", "too_many_metrics"),
+                            ("rate_limited", "rate_limited"),
+                            ("dialect_error", "dialect_error"),
+                        ],
+                        max_length=24,
+                    ),
+                ),
+                ("detail", models.TextField()),
+                ("digest", models.CharField(max_length=32)),
+                ("first_at", models.BigIntegerField()),
+                ("last_at", models.BigIntegerField(db_index=True)),
+                ("count", models.BigIntegerField(default=1)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('key', 'reason', 'digest'), name='one_reject_of_a_kind')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("key", "reason", "digest"), name="one_reject_of_a_kind")
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='command',
-            index=models.Index(condition=models.Q(('state__in', ['queued', 'sent', 'received'])), fields=['device', 'created_at'], name='command_open'),
+            model_name="command",
+            index=models.Index(
+                condition=models.Q(("state__in", ["queued", "sent", "received"])),
+                fields=["device", "created_at"],
+                name="command_open",
+            ),
         ),
         migrations.AddIndex(
-            model_name='command',
-            index=models.Index(models.F('device'), models.OrderBy(models.F('created_at'), descending=True), name='command_newest'),
+            model_name="command",
+            index=models.Index(
+                models.F("device"), models.OrderBy(models.F("created_at"), descending=True), name="command_newest"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='command',
-            constraint=models.UniqueConstraint(fields=('device', 'key'), name='one_command_of_a_key'),
+            model_name="command",
+            constraint=models.UniqueConstraint(fields=("device", "key"), name="one_command_of_a_key"),
         ),
         migrations.AddIndex(
-            model_name='frame',
-            index=models.Index(fields=['device', 'ts'], name='frame_by_time'),
+            model_name="frame",
+            index=models.Index(fields=["device", "ts"], name="frame_by_time"),
         ),
         migrations.AddIndex(
-            model_name='frame',
-            index=models.Index(condition=models.Q(('mark__isnull', False)), fields=['mark'], name='frame_by_mark'),
+            model_name="frame",
+            index=models.Index(condition=models.Q(("mark__isnull", False)), fields=["mark"], name="frame_by_mark"),
         ),
         migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.UniqueConstraint(fields=('fleet', 'user'), name='one_role_in_a_fleet'),
+            model_name="membership",
+            constraint=models.UniqueConstraint(fields=("fleet", "user"), name="one_role_in_a_fleet"),
         ),
         migrations.AddConstraint(
-            model_name='metric',
-            constraint=models.UniqueConstraint(fields=('device', 'name'), name='one_metric_of_a_name'),
+            model_name="metric",
+            constraint=models.UniqueConstraint(fields=("device", "name"), name="one_metric_of_a_name"),
         ),
     ]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import ValidationError
 
 from devices import registry, sealing, telemetry, wire
 from devices.errors import Refusal
@@ -259,3 +260,19 @@ def test_500_metrics_and_200_commands_are_learned_and_one_more_is_refused_whole(
         learn(fw="9", commands={"one more": {"type": "bool"}})
     assert learn(metrics={"m0": {"unit": "V"}}, commands={"c0": {"type": "action"}}).firmware == ""
     assert metrics()["m0"] == ("V", "", "")
+
+
+def test_a_secret_sealed_under_another_key_costs_its_device_only(
+    cellar: Fleet, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.create("old-1", cellar)
+    settings.SECRET_KEY = "another key than the one before, as after a restored backup"
+    _, secret = registry.create("new-1", cellar)
+    assert [(one.key, one.secret) for one in registry.credentials()] == [("new-1", secret)]
+    assert "old-1" in caplog.text
+    assert "rotate" in caplog.text
+
+
+def test_a_key_with_a_newline_behind_it_is_no_key(cellar: Fleet) -> None:
+    with pytest.raises(ValidationError):
+        Device(key="pump-1\n", fleet=cellar, secret_box="-").full_clean()
