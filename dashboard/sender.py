@@ -75,6 +75,8 @@ class Sender:
     async def turn(self) -> None:
         """Send what can be sent now."""
         await self._speak()
+        for stream in list(self.streams.values()):
+            await self._cross_seam(stream)  # needs neither credit nor pace
         now = self.clock()
         if self._rows_wait() and self.window.patience(now) == 0:
             self.quit(Close.TIMEOUT)
@@ -125,6 +127,9 @@ class Sender:
                 await self.socket.send(text_data=parcel.data)
             if stream.live:
                 break
+        await self._cross_seam(stream)
+
+    async def _cross_seam(self, stream: Stream) -> None:
         if self._has(stream) and stream.cross_seam():
             await self.socket.send(text_data=protocol.text(kind="live", id=stream.id))
             self._news.set()

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,8 @@ NOW = 1_790_000_000_000
 # Whatever is waited for takes milliseconds; a machine with other work may take this long.
 PATIENCE_S = 10.0
 Headers = list[tuple[bytes, bytes]]
+# The same care for connections as the hub's own reads have; stays itself where a test replaces reads.run.
+run = reads.run
 
 
 def token(user: User) -> str:
@@ -50,7 +53,7 @@ def record(key: str, count: int = 1, **values: Any) -> list[groups.Message]:
 
 
 async def store(key: str, count: int = 1, **values: Any) -> list[groups.Message]:
-    return await reads.run(record, key, count, **values)
+    return await run(record, key, count, **values)
 
 
 async def publish(key: str, count: int = 1, **values: Any) -> None:
@@ -149,3 +152,11 @@ async def settle(turns: int = 20) -> None:
     """Let everything run that can run without time passing."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def signed_in(user: User) -> AsyncIterator[Live]:
+    """Open a socket that has been greeted."""
+    async with Live(await run(by_token, user)) as live:
+        await live.until("welcome")
+        yield live
