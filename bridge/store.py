@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import msgspec
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from bridge.batch import Batch, Rejected, sort
 from devices import commands, registry, rejects, telemetry, wire
@@ -42,7 +42,8 @@ def store(batch: Batch, now: int) -> Stored:
 
 
 def _commit(batch: Batch, now: int) -> Stored:
-    with transaction.atomic():
+    # COPY is a context manager of the driver's: its errors come past Django's own wrapping.
+    with connection.wrap_database_errors, transaction.atomic():
         for announce in batch.announces:
             registry.learn(announce)
         recorded = telemetry.record(batch.events, now)
