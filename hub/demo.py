@@ -47,8 +47,6 @@ BRIDGE_END_S: Final = 10
 BROKER_CHECK_S: Final = 1
 # In the data folder while a demo runs: where its parts are, for other commands.
 RUNNING: Final = "running.json"
-# Larger messages are no part of the live protocol.
-LONGEST_MESSAGE: Final = 65_536
 
 
 def run(chosen: dict[str, Any], say: Callable[[str], None]) -> bool:
@@ -138,7 +136,6 @@ class Demo:
         Server(
             application,
             endpoints=[f"tcp:port={self.http_port}:interface={interface}"],
-            websocket_max_message_size=LONGEST_MESSAGE,
             server_name="telemetry-hub",
         ).run()
         return not self.failed
