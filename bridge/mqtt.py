@@ -304,10 +304,14 @@ class Inbound:
         self._paused = False
         if (socket := self._paho.socket()) is not None:
             asyncio.get_running_loop().add_reader(socket.fileno(), self._read)
+            asyncio.get_running_loop().call_soon(self._read)
 
     def _read(self) -> None:
         try:
             self._paho.loop_read()
+            # What TLS has decoded already does not make the socket readable again.
+            while (socket := self._paho.socket()) is not None and getattr(socket, "pending", int)():
+                self._paho.loop_read()
         except Exception as error:  # noqa: BLE001  as aiomqtt's own reader: whatever it is, the connection is over
             if not self._client._disconnected.done():
                 self._client._disconnected.set_exception(error)

@@ -98,16 +98,15 @@ async def test_what_was_not_acknowledged_comes_again_as_repetition(broker: Stand
         publish(broker, [1, 2, 3])
         first = await heard(inbound, 3)
         inbound.ack(first[:1])
-        publish(broker, [4])  # when it has come, the acknowledgement has gone
-        await heard(inbound, 1)
+        await until(lambda: not inbound._paho._out_packet)
         cut(inbound)
     async with listening(broker) as again:
-        repeated = await heard(again, 3)
-        assert sorted(numbers(repeated)) == [2, 3, 4]
+        repeated = await heard(again, 2)
+        assert sorted(numbers(repeated)) == [2, 3]
         assert all(message.dup for message in repeated)
         again.ack(repeated)
-        publish(broker, [5])
-        assert numbers(await heard(again, 1)) == [5]
+        publish(broker, [4])
+        assert numbers(await heard(again, 1)) == [4]
 
 
 async def test_an_acknowledgement_reaches_no_other_generation_of_the_connection(broker: Stand) -> None:
