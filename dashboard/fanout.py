@@ -200,15 +200,17 @@ class Fanout:
 
     async def look_up_once(self) -> None:
         """Show devices whose registration changed on every page that shows their fleet; end what is not permitted."""
-        keys = set(self._registered)
-        for fleet in list(self.fleets.values()):
-            as_of = fleet.heard
-            found = await reads.run(reads.summaries, fleet.pk, keys)
-            fleet.read({key: found.get(key) for key in keys}, as_of)
-        await self.audit(keys)
-        self._registered -= keys
-        if not self._registered:
-            self._registry_news.clear()
+        self._registry_news.clear()
+        keys, self._registered = self._registered, set()
+        try:
+            for fleet in list(self.fleets.values()):
+                as_of = fleet.heard
+                found = await reads.run(reads.summaries, fleet.pk, keys)
+                fleet.read({key: found.get(key) for key in keys}, as_of)
+            await self.audit(keys)
+        except BaseException:
+            self._look_up(keys)
+            raise
 
     async def audit(self, keys: Collection[str] | None = None) -> None:
         """End what its user may not see any more (only of these devices), and the sockets of users who are no more."""

@@ -82,7 +82,8 @@ class Live:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.wire.disconnect(timeout=PATIENCE_S)
+        if not self.wire.future.cancelled():  # as it is once something was waited for in vain
+            await self.wire.disconnect(timeout=PATIENCE_S)
 
     async def say(self, kind: str, **fields: Any) -> None:
         await self.wire.send_to(text_data=json.dumps({"type": kind, **fields}))

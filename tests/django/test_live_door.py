@@ -1,0 +1,348 @@
+"""Who comes in, from which page, and what closes the socket."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import OperationalError
+
+from dashboard import origins, protocol, reads
+from dashboard.fanout import Fanout
+from devices.models import Device, Membership
+from tests.django.live import Live, by_cookie, by_token, publish, run, signed_in, token
+
+pytest_plugins = ("tests.django.live_fixtures",)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("hub")]
+
+
+# --- who
+
+
+async def test_a_token_in_the_header_or_in_hello_is_greeted(alice: User) -> None:
+    async with Live(await run(by_token, alice)) as live:
+        assert (await live.hear())["user"] == "alice"
+    async with Live() as live:
+        await live.say("ping")
+        assert await live.hear() == {"type": "pong"}
+        await live.say("hello", token=await run(token, alice))
+        welcome = await live.hear()
+        assert (welcome["type"], welcome["user"], welcome["v"]) == ("welcome", "alice", 1)
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "", "é", "\x00", "x" * 10_000])
+async def test_a_wrong_token_is_shown_the_door(wrong: str) -> None:
+    async with Live([(b"authorization", f"Token {wrong}".encode("latin-1"))]) as live:
+        assert await live.code() == 4401
+    async with Live() as live:
+        await live.say("hello", token=wrong)
+        assert await live.code() == 4401
+
+
+async def test_a_deactivated_users_token_and_cookie_open_nothing(alice: User) -> None:
+    headers, cookie = await run(by_token, alice), await run(by_cookie, alice)
+    await run(User.objects.update, is_active=False)
+    async with Live(headers) as live:
+        assert await live.code() == 4401
+    async with Live(cookie) as live:
+        await live.say("sub", id="a", devices=["pump-1"])
+        assert await live.code() == 4401
+
+
+@pytest.mark.parametrize("first", [{"type": "sub", "id": "a", "fleet": "x"}, {"type": "credit", "n": 1}, {"type": "?"}])
+async def test_nobody_gets_anything_before_hello(first: dict[str, Any]) -> None:
+    async with Live() as live:
+        await live.wire.send_to(text_data=json.dumps(first))
+        assert await live.code() == 4401
+
+
+async def test_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HELLO_TIMEOUT_S", 0.01)
+    async with Live() as live:
+        assert await live.code() == 4408
+
+
+async def test_who_said_hello_in_time_stays(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HELLO_TIMEOUT_S", 0.1)
+    secret = await run(token, alice)
+    async with Live() as live:
+        await live.say("hello", token=secret)
+        await live.until("welcome")
+        assert await live.wire.receive_nothing(timeout=0.15)
+
+
+async def test_nobody_becomes_another_on_the_way(alice: User, charlie: User) -> None:
+    async with signed_in(alice) as live:
+        await live.say("hello", token=await run(token, charlie))
+        assert (await live.until("err"))["code"] == "bad_message"
+        await live.say("hello", token="wrong")
+        await live.until("err")
+        await live.say("ping")
+        await live.until("pong")
+
+
+async def test_withdrawn_access_ends_what_was_begun(hub: Fanout, alice: User, vera: User, pump: Device) -> None:
+    async with signed_in(vera) as live:
+        await live.sub("pump-1", id="a")
+        await live.say("sub", id="f", fleet="greenhouse")
+        await live.until("fleet")
+        await hub.check_once()
+        await run(Membership.objects.filter(user=vera).delete)
+        await hub.check_once()
+        ends = [message for message in await live.words() if message["type"] == "end"]
+        assert ends == [{"type": "end", "id": id_, "reason": "permission_revoked"} for id_ in ("a", "f")]
+        await publish("pump-1")
+        await live.words()
+        assert not live.rows
+        await live.sub("pump-1", id="a")
+        assert (await live.until("err"))["code"] == "device_unknown"
+
+
+async def test_a_user_who_is_no_more_is_shown_the_door(hub: Fanout, alice: User, bob: User) -> None:
+    async with signed_in(alice) as live, signed_in(bob) as other:
+        await run(User.objects.filter(pk=alice.pk).update, is_active=False)
+        await hub.check_once()
+        assert await live.code() == 4401
+        await other.words()
+
+
+# --- from which page
+
+
+OWN = "http://hub.example.org"
+HOSTS = ["hub.example.org", "localhost"]
+LISTED = ["https://hub.example.org", "https://Ops.example.org:8443"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "own", "listed", "fits"),
+    [
+        ("http://hub.example.org", OWN, [], True),
+        ("http://HUB.example.org", OWN, [], True),
+        ("http://hub.example.org:80", OWN, [], True),
+        ("http://hub.example.org", "http://hub.example.org:80", [], True),
+        ("http://localhost:8000", "http://localhost:8000", [], True),
+        ("https://hub.example.org", "https://hub.example.org:443", [], True),
+        ("null", OWN, [], False),
+        ("https://hub.example.org", OWN, [], False),
+        ("http://hub.example.org:8000", OWN, [], False),
+        ("http://hub.example.org:443", OWN, [], False),
+        ("http://hub.example.org", "http://hub.example.org:8000", [], False),
+        ("http://evil.org", OWN, [], False),
+        ("http://hub.example.org.evil.org", OWN, [], False),
+        ("http://evilhub.example.org", OWN, [], False),
+        ("http://hub.example.org/", OWN, [], False),
+        ("http://hub.example.org@evil.org", OWN, [], False),
+        ("http://evil.org#hub.example.org", OWN, [], False),
+        ("file://", OWN, [], False),
+        ("http://", "http://", [], False),
+        # A page under a name that its owner lets point here: our own Host header agrees, the name is not ours.
+        ("http://rebound.evil.org", "http://rebound.evil.org", [], False),
+        ("https://hub.example.org", OWN, LISTED, True),
+        ("https://hub.example.org:443", OWN, LISTED, True),
+        ("https://ops.example.org:8443", OWN, LISTED, True),
+        ("https://ops.example.org", OWN, LISTED, False),
+        ("http://hub.example.org", OWN, LISTED, False),
+        ("https://evil.org", "https://evil.org", LISTED, False),
+        ("null", OWN, LISTED, False),
+    ],
+)
+def test_which_pages_may_open_a_socket(origin: str, own: str, listed: list[str], fits: bool) -> None:
+    assert origins.allowed(origin, own, listed, HOSTS) == fits
+
+
+@pytest.mark.parametrize(
+    ("origin", "scheme", "listed", "code"),
+    [
+        ("", "ws", (), 0),
+        ("http://localhost:8000", "ws", (), 0),
+        ("https://localhost:8000", "wss", (), 0),
+        ("https://localhost:8000", "ws", (), 4403),
+        ("http://localhost:8000", "wss", (), 4403),
+        ("http://localhost", "ws", (), 4403),
+        ("http://evil.org", "ws", (), 4403),
+        ("null", "ws", (), 4403),
+        ("https://hub.example.org", "ws", ("https://hub.example.org",), 0),
+        ("http://localhost:8000", "ws", ("https://hub.example.org",), 4403),
+    ],
+)
+async def test_a_cookie_counts_only_on_our_own_pages(
+    alice: User, monkeypatch: pytest.MonkeyPatch, origin: str, scheme: str, listed: tuple[str, ...], code: int
+) -> None:
+    monkeypatch.setattr(settings, "HUB_ORIGINS", listed)
+    monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["localhost"])
+    given = {"host": "localhost:8000", **({"origin": origin} if origin else {})}
+    async with Live(await run(lambda: by_cookie(alice, **given)), scheme=scheme) as live:
+        if code:
+            assert await live.code() == code
+            assert live.heard == []
+        else:
+            assert (await live.hear())["user"] == "alice"
+
+
+async def test_a_foreign_page_gets_nowhere_with_a_token_either(alice: User, pump: Device) -> None:
+    async with Live([(b"host", b"localhost"), (b"origin", b"http://evil.org")]) as live:
+        await live.say("hello", token=await run(token, alice))
+        await live.sub("pump-1")
+        assert await live.code() == 4403
+        assert live.heard == []
+
+
+# --- what closes
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("{", 4400),
+        ("[]", 4400),
+        ('{"type":"x"', 4400),
+        ("[" * 60_000, 4400),
+        ('{"type":"cmd","id":"c","device":"d","name":"n","args":' + "[" * 60_000, 4400),
+        ('{"type":"unsub","id":"\ud800"}', 4400),
+        (json.dumps({"type": "unsub", "id": "x" * 65_536}), 4413),
+        (json.dumps({"type": "unsub", "id": "💧" * 16_384}, ensure_ascii=False), 4413),
+    ],
+)
+async def test_what_is_no_message_closes_the_socket(alice: User, text: str, code: int) -> None:
+    async with signed_in(alice) as live:
+        await live.wire.send_to(text_data=text)
+        assert await live.code() == code
+
+
+async def test_bytes_close_the_socket(alice: User) -> None:
+    async with signed_in(alice) as live:
+        await live.wire.send_to(bytes_data=b'{"type":"ping"}')
+        assert await live.code() == 4400
+
+
+async def test_a_message_as_long_as_allowed_is_read(alice: User) -> None:
+    async with signed_in(alice) as live:
+        body = '{"type":"unsub","id":"%s"}'
+        await live.wire.send_to(text_data=body % ("x" * (protocol.MAX_MESSAGE - len(body) + 2)))
+        assert (await live.until("err"))["code"] == "bad_message"
+
+
+async def test_too_many_messages_close_the_socket(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "RATE", 0.0)
+    async with signed_in(alice) as live:
+        for _ in range(protocol.BURST):
+            await live.say("ping")
+        for _ in range(protocol.BURST):
+            await live.until("pong")
+        await live.say("ping")
+        assert await live.code() == 4429
+
+
+async def test_too_many_subscriptions_close_the_socket(
+    alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with signed_in(alice) as live:
+        for index in range(protocol.MAX_SUBSCRIPTIONS - 1):
+            await live.sub("pump-1", id=f"s{index}")
+        await live.say("sub", id="fleet", fleet="greenhouse")
+        await live.until("fleet")
+        await live.say("unsub", id="s0")
+        await live.sub("pump-1", id="s0")
+        await live.until("live", lambda message: message["id"] == "s0")
+        await live.words()
+        await live.sub("pump-1", id="one more")
+        assert await live.code() == 4429
+
+
+@pytest.mark.parametrize("second", [{"devices": ["pump-1"]}, {"fleet": "greenhouse"}])
+@pytest.mark.parametrize("first", [{"devices": ["pump-1"]}, {"fleet": "greenhouse"}])
+async def test_an_id_that_is_in_use_closes_the_socket(
+    alice: User, pump: Device, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    async with signed_in(alice) as live:
+        await live.say("sub", id="a", **first)
+        await live.say("sub", id="a", **second)
+        assert await live.code() == 4409
+
+
+async def test_a_refused_id_is_free_again(alice: User, pump: Device) -> None:
+    async with signed_in(alice) as live:
+        await live.sub("nobody")
+        await live.until("err")
+        await live.say("sub", id="a", fleet="nowhere")
+        await live.until("err")
+        await live.sub("pump-1")
+        await live.until("live")
+
+
+def fail(error: Exception) -> Callable[..., Any]:
+    def raise_it(*_: object, **__: object) -> None:
+        raise error
+
+    return raise_it
+
+
+async def test_a_bug_closes_the_socket_and_leaves_nothing(
+    hub: Fanout, alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with signed_in(alice) as live:
+        monkeypatch.setattr(reads, "starts", fail(ZeroDivisionError()))
+        await live.sub("pump-1")
+        assert await live.code() == 4500
+    assert not hub.feeds["pump-1"].subscribers
+    assert not hub.sessions
+
+
+async def test_with_the_database_away_sub_may_be_tried_again(
+    hub: Fanout, alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with signed_in(alice) as live:
+        with monkeypatch.context() as patched:
+            patched.setattr(reads, "starts", fail(OperationalError("locked")))
+            await live.sub("pump-1")
+            error = await live.until("err")
+            assert (error["id"], error["code"], error["retry"]) == ("a", "unavailable", True)
+        assert not hub.feeds["pump-1"].subscribers
+        await live.sub("pump-1")
+        await live.until("live")
+
+
+async def test_a_failing_read_of_history_closes_the_socket(
+    alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with signed_in(alice) as live:
+        await live.sub("pump-1")
+        await live.until("live")
+        hub_rows = "dashboard.stream.rows.fragment"
+        monkeypatch.setattr(hub_rows, fail(ZeroDivisionError()))
+        await publish("pump-1")
+        assert await live.code() == 4500
+
+
+@pytest.mark.parametrize("id_", ['a"b', "\\", "é💧", "\n", "x" * 128])
+async def test_an_id_may_be_any_short_text(alice: User, pump: Device, id_: str) -> None:
+    async with signed_in(alice) as live:
+        await live.sub("pump-1", id=id_)
+        await live.until("live", lambda message: message["id"] == id_)
+        await publish("pump-1")
+        assert await live.until_row(1, sub=id_) == [1]
+
+
+# --- what may not be seen does not exist
+
+
+@pytest.mark.parametrize("more", [{}, {"since": {"cursor": {"kettle": 1}}}])
+async def test_another_fleets_device_answers_like_none(
+    alice: User, kettle: Device, pump: Device, more: dict[str, Any]
+) -> None:
+    async with signed_in(alice) as live:
+        for keys in (["kettle"], ["kettlf"], ["pump-1", "kettle"], ["pump-1", "kettlf"]):
+            await live.sub(*keys, **more)
+        answers = [json.dumps(await live.until("err")) for _ in range(4)]
+        assert answers[0] == answers[2] == answers[1].replace("kettlf", "kettle")
+        assert answers[1] == answers[3]
+
+
+@pytest.mark.parametrize("key", ["Ä", "a/b", "#", "pump-1\n", "x" * 100, "' OR 1=1"])
+async def test_what_is_no_key_is_unknown(alice: User, pump: Device, key: str) -> None:
+    async with signed_in(alice) as live:
+        await live.sub(key)
+        assert (await live.until("err"))["code"] == "device_unknown"
