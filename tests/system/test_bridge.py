@@ -1,0 +1,331 @@
+"""The bridge's steps, each called once, on a real broker and a real database."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from django.db import connection
+from msgspec import structs
+
+from bridge import mqtt
+from bridge.batch import sort
+from bridge.listener import Listener
+from bridge.store import Stored, store
+from bridge.threads import Threads, now_ms
+from bridge.worker import Worker
+from dashboard.fanout import Fanout
+from devices import commands, groups, registry, wire
+from devices.dialects import native
+from devices.models import Command, CommandEvent, Device, Fleet, Frame, Head
+from tests import services
+from tests.system.stands import PATIENCE_S, Stand
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+READING = "hub/pump-1/telemetry"
+
+
+@pytest.fixture
+async def broker(mosquitto: services.Service) -> Stand:
+    stand = Stand(mosquitto)
+    await stand.reconcile()
+    return stand
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Callable[..., Any]]:
+    """Ask the database from an asynchronous test: `await ask(Frame.objects.count)`."""
+    threads = Threads("test", 1)
+    yield threads.run
+    threads.end()
+
+
+@pytest.fixture
+async def worker(broker: Stand, ask: Callable[..., Any]) -> AsyncIterator[Worker]:
+    """A bridge that does nothing by itself, and knows one device, which is online."""
+
+    def prepare() -> None:
+        device, _ = registry.create("pump-1", Fleet.objects.create(slug="greenhouse", name="Greenhouse"))
+        Head.objects.filter(pk=device.pk).update(presence="online")
+
+    await ask(prepare)
+    made = Worker(mqtt.MqttUrl.parse(broker.service.url), name="steps")
+    await made.book.reload()
+    yield made
+    for threads in (made.threads, made.listener._thread):
+        threads.end()
+
+
+def message(payload: str, topic: str = READING, **how: Any) -> wire.Message:
+    return wire.Message(topic=topic, payload=payload.encode(), received_at=now_ms(), **how)
+
+
+class Witness:
+    """Stands where the connection stands, and looks at the database from outside at the moment of the PUBACK."""
+
+    def __init__(self, inbound: mqtt.Inbound, log: list[Any]) -> None:
+        self._inbound = inbound
+        self._log = log
+
+    def ack(self, messages: Sequence[wire.Message]) -> None:
+        def committed() -> int:
+            try:
+                return Frame.objects.count()
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(1) as outside:
+            self._log.append(("acknowledged", outside.submit(committed).result()))
+        self._inbound.ack(messages)
+
+
+# --- store, acknowledge, announce
+
+
+async def test_what_is_acknowledged_is_committed_and_what_is_told_is_acknowledged(
+    broker: Stand, worker: Worker
+) -> None:
+    log: list[Any] = []
+
+    async def tell(stored: Stored) -> None:
+        log.append(("told", stored.frames))
+
+    listener = Listener(worker.listener.url, "Bridge-steps-in", worker.book, tell)
+    async with mqtt.Inbound(listener.url, listener.client_id) as inbound, broker.hub() as device:
+        await inbound.subscribe(native.FILTERS)
+        await device.publish(READING, '{"t": 1}')
+        await device.publish(READING, '{"t": 2}')
+        messages: list[wire.Message] = []
+        while len(messages) < 2:
+            messages += await inbound.receive(2)
+        await listener.take(Witness(inbound, log), messages)  # type: ignore[arg-type]
+    listener._thread.end()
+    assert log == [("acknowledged", 2), ("told", 2)]
+
+
+@pytest.mark.parametrize("name", ["devices_frame", "devices_head"])
+async def test_while_the_database_is_away_messages_are_held_and_then_it_goes_on_by_itself(
+    broker: Stand, worker: Worker, ask: Callable[..., Any], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    log: list[Any] = []
+    async with mqtt.Inbound(worker.listener.url, "Bridge-steps-in") as inbound:
+        await ask(run, f"ALTER TABLE {name} RENAME TO elsewhere")
+        try:
+            taking = asyncio.create_task(
+                worker.listener.take(Witness(inbound, log), [message('{"t": 1}', qos=1, mid=1)])
+            )  # type: ignore[arg-type]
+            await until(lambda: "holding them unacknowledged" in caplog.text)
+            assert not taking.done()
+            assert log == []
+        finally:
+            await ask(run, f"ALTER TABLE elsewhere RENAME TO {name}")
+        assert await taking
+    assert log == [("acknowledged", 1)]
+    assert await ask(Frame.objects.count) == 1
+
+
+def run(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110  what is looked at rings no bell
+            await asyncio.sleep(0.01)
+
+
+async def test_a_batch_that_comes_again_is_stored_once(worker: Worker, ask: Callable[..., Any]) -> None:
+    """The commit happened, and its answer was lost: the messages are stored again as repetitions."""
+    first = message('{"t": 1}', qos=1, mid=7)
+    await worker.listener._thread.run(store_now, [first])
+    await worker.listener._thread.run(store_now, [structs.replace(first, dup=True)])
+    assert await ask(Frame.objects.count) == 1
+
+
+def store_now(messages: list[wire.Message]) -> Stored:
+    return store(sort(messages, native.read, registry.directory()), now_ms())
+
+
+async def test_a_device_that_is_newer_than_the_directory_is_heard(worker: Worker, ask: Callable[..., Any]) -> None:
+    await ask(lambda: registry.create("newer", Fleet.objects.get(slug="greenhouse")))
+    batch = await worker.listener._sorted([message('{"t": 1}', "hub/newer/telemetry")])
+    assert len(batch.events) == 1
+    assert not batch.rejects
+
+
+# --- watching
+
+
+def frames(count: int = 1) -> Stored:
+    rows: list[groups.FrameRow] = [(number, number, {"t": number}, 0) for number in range(1, count + 1)]
+    return Stored(
+        announcements=[{"type": "device.frames", "device": "pump-1", "prev": 0, "frames": rows}], frames=count
+    )
+
+
+async def test_nothing_is_announced_while_nobody_watches(worker: Worker) -> None:
+    await worker.tell(frames())
+    assert worker.announcer.due(time.monotonic()) == []
+
+
+async def test_who_watches_hears_of_it(worker: Worker) -> None:
+    await worker.relay_one({"type": "device.watch", "device": "pump-1"})
+    await worker.tell(frames(3))
+    (told,) = worker.announcer.due(time.monotonic())
+    assert told["type"] == "device.frames"
+    assert [row[0] for row in told["frames"]] == [1, 2, 3]
+
+
+# --- commands
+
+
+@pytest.fixture
+def order(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Queue a command, and return its id. Nobody relays, so its doorbell is lost."""
+
+    async def issue(**how: Any) -> str:
+        def issued() -> str:
+            device = Device.objects.get(key="pump-1")
+            command, _ = commands.issue(device, "led", "on", user=None, now=now_ms(), **how)
+            return command.pk
+
+        cid: str = await ask(issued)
+        return cid
+
+    return issue
+
+
+def state(cid: str) -> str:
+    return Command.objects.get(pk=cid).state
+
+
+def log_of(cid: str) -> list[str]:
+    return list(CommandEvent.objects.filter(command=cid).values_list("state", flat=True))
+
+
+async def test_a_lost_doorbell_is_healed_by_the_sweep(
+    broker: Stand, worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
+) -> None:
+    cid = await order()
+    async with broker.hub(identifier="device") as device, mqtt.outbound(worker.sender.url, "Bridge-out") as outbound:
+        await device.subscribe("hub/pump-1/cmd/#")
+        worker.sender.outbound = outbound
+        sending = asyncio.create_task(worker.sender._send_while_open(outbound))
+        await worker.sweep_once(slow=False)
+        assert await device.heard() == (f"hub/pump-1/cmd/led/{cid}", "on")
+        worker.sender.stop()
+        await sending
+    assert await ask(log_of, cid) == ["queued", "sent"]
+
+
+async def test_of_two_bridges_one_sends(
+    broker: Stand, worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
+) -> None:
+    cid = await order()
+    rival = Worker(worker.sender.url, name="rival")
+    async with (
+        broker.hub(identifier="device") as device,
+        mqtt.outbound(worker.sender.url, "Bridge-out") as worker.sender.outbound,
+        mqtt.outbound(worker.sender.url, "Bridge-rival-out") as rival.sender.outbound,
+    ):
+        await device.subscribe("hub/pump-1/cmd/#")
+        await asyncio.gather(worker.sender.send(cid), rival.sender.send(cid))
+        await device.publish("hub/pump-1/cmd/marker", "")
+        heard = [await device.heard(), await device.heard()]
+    rival.threads.end()
+    assert [topic for topic, _ in heard] == [f"hub/pump-1/cmd/led/{cid}", "hub/pump-1/cmd/marker"]
+    assert await ask(log_of, cid) == ["queued", "sent"]
+
+
+async def test_what_the_device_does_not_listen_to_stays_queued(
+    worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
+) -> None:
+    cid = await order()
+    async with mqtt.outbound(worker.sender.url, "Bridge-out") as worker.sender.outbound:
+        await worker.sender.send(cid)
+    assert await ask(state, cid) == "queued"
+    assert (await ask(Command.objects.get, pk=cid)).claimed_at is None
+
+
+async def test_what_broke_off_is_unknown_and_not_repeated(
+    tmp_path: Any, worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
+) -> None:
+    cid = await order()
+    with services.mosquitto(tmp_path) as service:
+        mortal = Stand(service)
+        await mortal.reconcile()
+        async with mqtt.outbound(mqtt.MqttUrl.parse(service.url), "Bridge-out") as worker.sender.outbound:
+            os.kill(service.pid, signal.SIGSTOP)
+            sending = asyncio.create_task(worker.sender.send(cid))
+            published = worker.sender.outbound._pending
+            await until(lambda: bool(published))
+            await asyncio.to_thread(service.kill)
+            await sending
+    assert await ask(log_of, cid) == ["queued", "unknown"]
+    await worker.sender.send(cid)
+    assert await ask(state, cid) == "unknown"
+
+
+async def test_a_claim_whose_bridge_died_ends_as_unknown(
+    worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
+) -> None:
+    cid = await order()
+    assert await ask(commands.claim, cid, now_ms() - commands.ORPHAN_MS - 1)
+    await worker.sweep_once(slow=True)
+    assert await ask(log_of, cid) == ["queued", "unknown"]
+
+
+# --- the end
+
+
+async def test_who_is_asked_to_end_stores_what_was_read_and_sends_what_was_begun(
+    broker: Stand, worker: Worker, ask: Callable[..., Any]
+) -> None:
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(PATIENCE_S):
+        await worker.ready.wait()
+    async with broker.hub(identifier="device") as device:
+        for number in range(50):
+            await device.publish(READING, f'{{"boot": 1, "seq": {number}, "t": 1}}')
+        await until(lambda: bool(worker.listener.hearing))
+        worker.stopping.set()
+        async with asyncio.timeout(PATIENCE_S):
+            await running
+        stored = await ask(Frame.objects.count)
+        # What the broker still has comes to the next one; nothing is lost between the two.
+        async with mqtt.Inbound(worker.listener.url, worker.listener.client_id) as later:
+            rest: list[wire.Message] = []
+            while stored + len(rest) < 50:
+                rest += await later.receive(50)
+            later.ack(rest)
+    assert stored + len(rest) == 50
+
+
+async def test_the_file_that_says_alive_is_touched_only_while_the_broker_is_heard(
+    worker: Worker, tmp_path: Any
+) -> None:
+    alive = tmp_path / "bridge.alive"
+    worker._alive = alive
+    await worker.sweep_once(slow=False)
+    assert not alive.exists()
+    async with mqtt.Inbound(worker.listener.url, "Bridge-steps-in") as worker.listener.inbound:
+        await worker.sweep_once(slow=False)
+    assert alive.exists()
+
+
+# --- the contract
+
+
+@pytest.mark.parametrize("member", [Worker, Fanout])
+@pytest.mark.parametrize("shape", get_args(groups.Message), ids=lambda shape: shape.__name__)
+def test_every_member_has_a_method_for_every_message(member: type, shape: type) -> None:
+    """Channels ends whoever gets a type that it does not know."""
+    (type_,) = get_args(get_type_hints(shape)["type"])
+    assert list(signature(getattr(member, type_.replace(".", "_"))).parameters)[1:]
