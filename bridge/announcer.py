@@ -82,10 +82,10 @@ class Announcer:
 
     @staticmethod
     def _wanted(watched: dict[str, float], name: str, now: float) -> bool:
-        until = watched.get(name, 0.0)
-        if until and until < now:
+        until = watched.get(name)
+        if until is not None and until < now:
             del watched[name]
-        return until >= now
+        return until is not None and until >= now
 
     def due(self, now: float) -> list[groups.Message]:
         """Take what may be said now: every presence, and the frames whose device was silent for long enough."""

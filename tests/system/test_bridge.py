@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -24,6 +25,7 @@ from devices import commands, groups, registry, wire
 from devices.dialects import native
 from devices.models import Command, CommandEvent, Device, Fleet, Frame, Head
 from tests import services
+from tests.system.conftest import opened
 from tests.system.stands import PATIENCE_S, Stand
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,10 +34,12 @@ READING = "hub/pump-1/telemetry"
 
 
 @pytest.fixture
-async def broker(mosquitto: services.Service) -> Stand:
-    stand = Stand(mosquitto)
-    await stand.reconcile()
-    return stand
+async def broker(tmp_path: Path) -> AsyncIterator[Stand]:
+    """A broker of one's own: a session that another test left would be a subscriber."""
+    for service in opened(services.mosquitto(tmp_path)):
+        stand = Stand(service)
+        await stand.reconcile()
+        yield stand
 
 
 @pytest.fixture
@@ -255,19 +259,16 @@ async def test_what_the_device_does_not_listen_to_stays_queued(
 
 
 async def test_what_broke_off_is_unknown_and_not_repeated(
-    tmp_path: Any, worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
+    broker: Stand, worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
 ) -> None:
     cid = await order()
-    with services.mosquitto(tmp_path) as service:
-        mortal = Stand(service)
-        await mortal.reconcile()
-        async with mqtt.outbound(mqtt.MqttUrl.parse(service.url), "Bridge-out") as worker.sender.outbound:
-            os.kill(service.pid, signal.SIGSTOP)
-            sending = asyncio.create_task(worker.sender.send(cid))
-            published = worker.sender.outbound._pending
-            await until(lambda: bool(published))
-            await asyncio.to_thread(service.kill)
-            await sending
+    async with mqtt.outbound(worker.sender.url, "Bridge-out") as worker.sender.outbound:
+        os.kill(broker.service.pid, signal.SIGSTOP)
+        sending = asyncio.create_task(worker.sender.send(cid))
+        published = worker.sender.outbound._pending
+        await until(lambda: bool(published))
+        await asyncio.to_thread(broker.service.kill)
+        await sending
     assert await ask(log_of, cid) == ["queued", "unknown"]
     await worker.sender.send(cid)
     assert await ask(state, cid) == "unknown"
@@ -309,7 +310,7 @@ async def test_who_is_asked_to_end_stores_what_was_read_and_sends_what_was_begun
 
 
 async def test_the_file_that_says_alive_is_touched_only_while_the_broker_is_heard(
-    worker: Worker, tmp_path: Any
+    worker: Worker, tmp_path: Path
 ) -> None:
     alive = tmp_path / "bridge.alive"
     worker._alive = alive
