@@ -69,6 +69,7 @@ class Live:
         self.wire.scope["scheme"] = scheme
         self.heard: list[dict[str, Any]] = []
         self.rows: dict[tuple[str, str], list[int]] = {}
+        self.skipped: set[tuple[str, str]] = set()
         self.credits = True
 
     async def __aenter__(self) -> Self:
@@ -98,6 +99,8 @@ class Live:
             raise Closed(out["code"])
         message: dict[str, Any] = json.loads(out["text"])
         self.heard.append(message)
+        if message["type"] == "lag":
+            self.skipped |= {(message["id"], key) for key in message["devices"]}
         if message["type"] == "data":
             for key, part in message["devices"].items():
                 self._take(message["id"], key, part)
@@ -108,7 +111,8 @@ class Live:
     def _take(self, sub: str, key: str, part: dict[str, Any]) -> None:
         rows = self.rows.setdefault((sub, key), [])
         # A client can tell a hole from `prev` alone.
-        assert not rows or part["prev"] == rows[-1]
+        assert not rows or part["prev"] == rows[-1] or (sub, key) in self.skipped
+        self.skipped.discard((sub, key))
         rows += [row[0] for row in part["frames"]]
 
     async def until(self, kind: str, where: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
