@@ -163,8 +163,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
             case Hello():
                 self._err("", "bad_message", "You are signed in already; open another socket for another user.")
             case Credit(n=n):
-                self.sender.window.give(n)
-                self.wake()
+                self.sender.give(n)
             case Unsub(id=id_):
                 self._forget(id_)
             case Sub() | Cmd():
@@ -211,9 +210,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
         except BaseException:
             stream.leave()
             raise
-        self.sender.streams[sub.id] = stream
         self._tell_start(stream, starts, as_of)
-        self.wake()
+        self.sender.add(stream)
 
     def _tell_start(self, stream: Stream, starts: list[reads.Start], as_of: dict[str, int]) -> None:
         """Answer, and show each device's presence and commands, unless a doorbell told of something newer."""

@@ -35,6 +35,15 @@ def code(row: Row) -> Coded:
     return Coded(row[0], row, encode(row).decode())
 
 
+class Part(NamedTuple):
+    """One device's part of a data message: up to which seq, how many rows, of what size, and its JSON."""
+
+    last: int
+    amount: int
+    size: int
+    text: str
+
+
 class Kept:
     """The newest rows of one device, always without a hole."""
 
@@ -42,9 +51,12 @@ class Kept:
         """Start empty."""
         self._rows: deque[Coded] = deque()
         self._size = 0
+        # Cursor → all that follows it. Who is up to date stands where the others stand.
+        self._parts: dict[int, Part] = {}
 
     def add(self, rows: Iterable[Row]) -> None:
         """Append rows in order; old news is skipped, and a hole makes what is before it useless."""
+        self._parts.clear()
         for row in rows:
             last = self._rows[-1].seq if self._rows else row[0] - 1
             if row[0] <= last:
@@ -66,6 +78,13 @@ class Kept:
             return []
         skip = cursor + 1 - self._rows[0].seq
         return [self._rows[index] for index in range(skip, min(len(self._rows), skip + limit))]
+
+    def part_after(self, cursor: int) -> Part | None:
+        """Return all that follows the cursor, put together once for all who stand there; None when it is not here."""
+        part = self._parts.get(cursor)
+        if part is None and (coded := self.after(cursor, KEPT)):
+            part = self._parts[cursor] = part_of(coded, cursor, None, "all")
+        return part
 
 
 def unbroken(rows: Sequence[Row]) -> Sequence[Row]:
@@ -94,6 +113,12 @@ def fragment(rows: Sequence[Coded], prev: int, metrics: frozenset[str] | None, m
     else:
         texts = [encode(_only(coded.row, metrics)).decode() for coded in rows]
     return f'{{"prev":{prev},"frames":[{",".join(texts)}]}}'
+
+
+def part_of(rows: Sequence[Coded], prev: int, metrics: frozenset[str] | None, mode: str) -> Part:
+    """Make a part of rows, of which there is one at least."""
+    size = sum(len(coded.text) for coded in rows)
+    return Part(rows[-1].seq, len(rows), size, fragment(rows, prev, metrics, mode))
 
 
 def latest(rows: Sequence[Row]) -> Row:

@@ -44,6 +44,8 @@ class Sender:
         self._words: deque[str] = deque()
         self._paced = 0.0
         self._news = asyncio.Event()
+        # Whether rows are known to wait, for the pace or for credit: then more of them are no news.
+        self._held = False
 
     def say(self, text: str) -> None:
         """Send a text that needs no credit."""
@@ -51,9 +53,20 @@ class Sender:
             self._words.append(text)
             self._news.set()
 
-    def wake(self) -> None:
-        """A subscription has something new."""
+    def add(self, stream: Stream) -> None:
+        """Serve a subscription from now on."""
+        self.streams[stream.id] = stream
         self._news.set()
+
+    def give(self, credit: int) -> None:
+        """Take credit back."""
+        self.window.give(credit)
+        self._news.set()
+
+    def wake(self) -> None:
+        """A subscription has new rows."""
+        if not self._held:
+            self._news.set()
 
     def quit(self, code: int) -> None:
         """Close, after what was said before; the first reason counts."""
@@ -93,9 +106,11 @@ class Sender:
         if timeout is None:
             await self._news.wait()
         elif timeout > 0:
+            self._held = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._news.wait()
+            self._held = False
         self._news.clear()
 
     def _rows_wait(self) -> bool:

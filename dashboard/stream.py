@@ -12,7 +12,7 @@ from typing import Final
 
 from dashboard import protocol, reads, rows
 from dashboard.feeds import Feed, Session
-from dashboard.rows import Coded
+from dashboard.rows import Coded, Part
 from devices import telemetry
 from devices.errors import device_unknown
 
@@ -52,11 +52,11 @@ class Parcel:
         """Whether another device's rows have to wait for the next one."""
         return self.rows <= 0 or self.size <= 0 or len(self.fragments) >= DEVICES_A_MESSAGE
 
-    def put(self, key: str, taken: list[Coded], fragment: str) -> None:
+    def put(self, key: str, part: Part) -> None:
         """Add one device's rows."""
-        self.fragments[key] = fragment
-        self.rows -= len(taken)
-        self.size -= sum(len(coded.text) for coded in taken)
+        self.fragments[key] = part.text
+        self.rows -= part.amount
+        self.size -= part.size
 
 
 class Stream:
@@ -125,13 +125,27 @@ class Stream:
         limit = min(parcel.rows, until - track.cursor)
         if limit <= 0:
             return
-        coded = track.feed.kept.after(track.cursor, limit) or await self._stored(track, limit, until, parcel)
-        if coded:
-            taken = rows.fitting(coded, parcel.size)
-            parcel.put(track.feed.key, taken, rows.fragment(taken, track.cursor, self.metrics, self.mode))
-            track.cursor = taken[-1].seq
+        part = self._shared(track, until, parcel) or await self._own(track, limit, until, parcel)
+        if part is not None:
+            parcel.put(track.feed.key, part)
+            track.cursor = part.last
         if track.cursor < until:
             self.due[track.feed.key] = None
+
+    def _shared(self, track: Track, until: int, parcel: Parcel) -> Part | None:
+        """Return what the feed has ready for everybody who stands here, if that is what comes next, whole."""
+        if self.metrics is not None or self.mode != "all":
+            return None
+        part = track.feed.kept.part_after(track.cursor)
+        fits = part and part.last <= until and part.amount <= parcel.rows and part.size <= parcel.size
+        return part if fits else None
+
+    async def _own(self, track: Track, limit: int, until: int, parcel: Parcel) -> Part | None:
+        """Put together what comes next, from what is kept or what is stored."""
+        coded = track.feed.kept.after(track.cursor, limit) or await self._stored(track, limit, until, parcel)
+        if not coded:
+            return None
+        return rows.part_of(rows.fitting(coded, parcel.size), track.cursor, self.metrics, self.mode)
 
     def _skip_ahead(self, track: Track, parcel: Parcel) -> None:
         skipped = track.feed.head - track.cursor - protocol.MAX_BEHIND

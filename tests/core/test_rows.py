@@ -68,6 +68,23 @@ def test_whatever_comes_in_whatever_order_what_follows_a_cursor_has_no_hole(
         assert found == list(range(cursor + 1, cursor + 1 + len(found)))
 
 
+def test_what_follows_a_cursor_is_put_together_once_until_something_comes() -> None:
+    kept = Kept()
+    assert kept.part_after(0) is None
+    kept.add([row(1), row(2)])
+    part = kept.part_after(1)
+    assert part is not None
+    assert (part.last, part.amount, json.loads(part.text)) == (2, 1, {"prev": 1, "frames": [row(2)]})
+    assert kept.part_after(1) is part
+    assert kept.part_after(2) is None
+    kept.add([row(3)])
+    again = kept.part_after(1)
+    assert again is not None
+    assert (again.last, again.amount) == (3, 2)
+    kept.add([row(9)])
+    assert kept.part_after(1) is None
+
+
 def test_rows_are_sent_up_to_the_first_hole() -> None:
     assert unbroken([]) == []
     assert unbroken([row(3), row(4)]) == [row(3), row(4)]

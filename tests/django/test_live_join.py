@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from channels.layers import channel_layers, get_channel_layer
@@ -416,11 +416,9 @@ async def test_a_forgetful_layer_is_joined_again(hub: Fanout, alice: User, pump:
 
 
 async def test_every_member_of_a_group_has_a_method_for_each_message(hub: Fanout) -> None:
-    for message in groups.Message.__args__:
-        kind = message.__annotations__["type"]
-        name = str(kind.__forward_arg__ if hasattr(kind, "__forward_arg__") else kind).split("['\"")[-1]
-        name = name.split('"')[1] if '"' in name else name.split("'")[1]
-        assert callable(getattr(hub, name.replace(".", "_")))
+    for shape in get_args(groups.Message):
+        (kind,) = get_args(get_type_hints(shape)["type"])
+        assert callable(getattr(hub, kind.replace(".", "_")))
 
 
 # --- presence
