@@ -108,7 +108,8 @@ async def test_what_is_acknowledged_is_committed_and_what_is_told_is_acknowledge
         messages: list[wire.Message] = []
         while len(messages) < 2:
             messages += await inbound.receive(2)
-        await listener.take(Witness(inbound, log), messages)  # type: ignore[arg-type]
+        witness: Any = Witness(inbound, log)
+        await listener.take(witness, messages)
     listener._thread.end()
     assert log == [("acknowledged", 2), ("told", 2)]
 
@@ -121,9 +122,8 @@ async def test_while_the_database_is_away_messages_are_held_and_then_it_goes_on_
     async with mqtt.Inbound(worker.listener.url, "Bridge-steps-in") as inbound:
         await ask(run, f"ALTER TABLE {name} RENAME TO elsewhere")
         try:
-            taking = asyncio.create_task(
-                worker.listener.take(Witness(inbound, log), [message('{"t": 1}', qos=1, mid=1)])
-            )  # type: ignore[arg-type]
+            witness: Any = Witness(inbound, log)
+            taking = asyncio.create_task(worker.listener.take(witness, [message('{"t": 1}', qos=1, mid=1)]))
             await until(lambda: "holding them unacknowledged" in caplog.text)
             assert not taking.done()
             assert log == []

@@ -10,7 +10,8 @@ from typing import Any, Final
 import pytest
 
 from hub import env
-from tests.hub import BIN, ROOT, compose
+from tests.hub import BIN, compose
+from tests.services import ROOT
 
 COMPOSE: Final = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -72,8 +73,8 @@ def publish(stand: Stand, payloads: Sequence[int], qos: int = 1) -> None:
 def cut(connection: mqtt.Inbound | mqtt.Outbound) -> None:
     """End a connection as a broken network does."""
     sock = connection._paho.socket()
-    assert sock is not None
-    sock.shutdown(2)
+    assert isinstance(sock, socket.socket)
+    sock.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

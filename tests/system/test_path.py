@@ -133,7 +133,8 @@ def test_a_device_describes_itself(anywhere: Hub, new_device: NewDevice) -> None
     tools.publish("meta", meta, "-r")
     tools.publish("meta/pressure", "bar", "-r")
     tools.publish("meta/fan", '{"type": "bool"}', "-r")
-    told = eventually(lambda: next((h for h in [head(anywhere, device)] if len(h["commands"]) == 5), None))
+    eventually(lambda: len(head(anywhere, device)["commands"]) == 5)
+    told = head(anywhere, device)
     assert (told["name"], told["model"], told["firmware"]) == ("Boiler", "B-1", "2.0")
     assert {metric["name"]: metric["unit"] for metric in told["metrics"]} == {"flow": "l/h", "pressure": "bar"}
     assert {"name": "setpoint", "type": "number", "min": 5, "max": 30, "step": 0.5} in told["commands"]
