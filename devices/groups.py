@@ -7,6 +7,7 @@ group has a method for every message type (Channels: `type` with dots as undersc
 from __future__ import annotations
 
 import logging
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # What concerns no single device: devices made, changed, deleted. The bridges and the web processes are in it.
 REGISTRY: Final = "registry"
+
+SAY_EVERY_S: Final = 10.0
 
 # [seq, ts in ms, {metric: value}, flags]; flags: telemetry.LATE | CLOCK | RETAINED
 FrameRow = tuple[int, int, dict[str, Any], int]
@@ -126,7 +129,27 @@ async def announce(*messages: Message) -> None:
         try:
             await layer.group_send(group_of(message), message)
         except Exception as error:  # noqa: BLE001  whatever the layer raises, the row is the truth
-            logger.warning("announcement lost: %s to %s: %s", message["type"], group_of(message), error)
+            _losses.note(error, time.monotonic())
+
+
+class Losses:
+    """Says that announcements are lost, in a line now and then: with Redis away there are thousands."""
+
+    def __init__(self) -> None:
+        """Nothing was lost yet."""
+        self._count = 0
+        self._said_at = float("-inf")
+
+    def note(self, error: Exception, now: float) -> None:
+        """Count one more, and say it if nothing was said for a while; `now` in s."""
+        self._count += 1
+        if now - self._said_at >= SAY_EVERY_S:
+            logger.warning("%d announcements lost, the channel layer is away: %s", self._count, error)
+            self._count = 0
+            self._said_at = now
+
+
+_losses: Final = Losses()
 
 
 def announce_on_commit(message: Message) -> None:

@@ -90,7 +90,8 @@ def fleet_for(user: User, slug: str | None) -> Fleet:
 
 def find_fleet(user: User, slug: str, role: Role = Role.VIEWER) -> Fleet:
     """Return one fleet; refuses alike what does not exist and what may not be seen (404), then the role (403)."""
-    fleet = fleets_of(user).filter(slug=slug).first()
+    # PostgreSQL cannot be asked for a NUL.
+    fleet = None if "\0" in slug else fleets_of(user).filter(slug=slug).first()
     if fleet is None:
         raise Refusal("fleet_unknown", f"There is no fleet {slug!r}, or you may not see it.", 404)
     if role is not Role.VIEWER and not fleets_of(user, role).filter(pk=fleet.pk).exists():

@@ -66,9 +66,10 @@ async def test_a_layer_that_is_down_stops_nothing_and_is_named(
         raise ConnectionError("refused")
 
     monkeypatch.setattr(get_channel_layer(), "group_send", away)
+    monkeypatch.setattr(groups, "_losses", groups.Losses())
     with caplog.at_level(logging.WARNING):
         await groups.announce({"type": "device.watch", "device": "tank"})
-    assert "announcement lost: device.watch to device.tank: refused" in caplog.text
+    assert "1 announcements lost, the channel layer is away: refused" in caplog.text
 
 
 @pytest.mark.django_db
@@ -79,3 +80,15 @@ def test_what_is_rolled_back_is_not_announced(django_capture_on_commit_callbacks
             transaction.set_rollback(True)
         groups.announce_on_commit({"type": "device.watch", "device": "boiler"})
     assert len(rung) == 1
+
+
+def test_a_layer_that_is_away_is_said_now_and_then_with_the_number_of_losses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    losses = groups.Losses()
+    for now in (0.0, 1.0, 2.0, groups.SAY_EVERY_S):
+        losses.note(OSError("refused"), now)
+    assert [record.getMessage()[:22] for record in caplog.records] == [
+        "1 announcements lost, ",
+        "3 announcements lost, ",
+    ]

@@ -19,7 +19,7 @@ class Command(BaseCommand):
         """Take the demo's options."""
         options.add(parser)
 
-    def handle(self, *_: Any, **chosen: Any) -> None:  # noqa: ANN401 -- as the framework has it
+    def handle(self, *_: Any, **chosen: Any) -> None:
         """Run; a part that cannot start says what to do."""
         from hub import demo  # noqa: PLC0415 -- installs Twisted's reactor, which --help needs not
 

@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     help = "Check the whole path: database, clock, layer, broker, accounts, a frame in and a command out."
 
-    def handle(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 -- as the framework has it
+    def handle(self, *_: Any, **__: Any) -> None:
         """Say a line for each part."""
         if not asyncio.run(doctor.examine(self._say)):
             raise CommandError("Something is wrong; see the line marked ✗.")
