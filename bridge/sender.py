@@ -100,8 +100,12 @@ class Sender:
 
     async def _publish(self, outbound: mqtt.Outbound, order: Order) -> None:
         publish = native.encode(order)
+        # Rounded down: a broker that keeps it for a sleeper hands it over before its end, or not at all.
+        left_s = (order.expires_at - now_ms()) // 1000
         try:
-            await outbound.publish(publish.topic, publish.payload, qos=publish.qos, retain=publish.retain)
+            await outbound.publish(
+                publish.topic, publish.payload, qos=publish.qos, retain=publish.retain, expiry_s=left_s
+            )
         except mqtt.NotSentError as error:
             logger.info("command %s is not sent yet: %s", order.cid, error)
             await self._threads.run(commands.unsent, order.cid)

@@ -185,6 +185,7 @@ def claim(cid: str, now: int) -> Order | None:
         name=command.name,
         cid=command.pk,
         args=command.args,
+        expires_at=command.expires_at,
     )
 
 

@@ -6,6 +6,7 @@ group has a method for every message type (Channels: `type` with dots as undersc
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from functools import partial
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 REGISTRY: Final = "registry"
 
 SAY_EVERY_S: Final = 10.0
+# A layer that hangs costs whoever announces this much, once for all that it has to say.
+PATIENCE_S: Final = 2.0
 
 # [seq, ts in ms, {metric: value}, flags]; flags: telemetry.LATE | CLOCK | RETAINED
 FrameRow = tuple[int, int, dict[str, Any], int]
@@ -125,9 +128,11 @@ def group_of(message: Message) -> str:
 async def announce(*messages: Message) -> None:
     """Send each message to its group. A layer that is down delays what is live; it never stops what is stored."""
     layer: Any = get_channel_layer()
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
     for message in messages:
         try:
-            await layer.group_send(group_of(message), message)
+            async with asyncio.timeout_at(deadline):
+                await layer.group_send(group_of(message), message)
         except Exception as error:  # noqa: BLE001  whatever the layer raises, the row is the truth
             _losses.note(error, time.monotonic())
 
@@ -144,7 +149,7 @@ class Losses:
         """Count one more, and say it if nothing was said for a while; `now` in s."""
         self._count += 1
         if now - self._said_at >= SAY_EVERY_S:
-            logger.warning("%d announcements lost, the channel layer is away: %s", self._count, error)
+            logger.warning("%d announcements lost, the channel layer is away: %r", self._count, error)
             self._count = 0
             self._said_at = now
 

@@ -56,7 +56,7 @@ class Device(models.Model):
     gateway = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
     enabled = models.BooleanField(default=True)
     secret_box = models.TextField(editable=False)
-    secret_version = models.PositiveIntegerField(default=1, editable=False)
+    secret_version = models.PositiveBigIntegerField(default=1, editable=False)
     model = models.CharField(max_length=128, blank=True)
     firmware = models.CharField(max_length=128, blank=True)
     commands = models.JSONField(default=dict, editable=False)

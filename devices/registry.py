@@ -152,6 +152,7 @@ def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None
                 fleet=fleet,
                 gateway=gateway,
                 secret_box=sealing.seal(secret),
+                secret_version=sealing.new_version(),
             )
             Head.objects.create(device=device)
             changed(key)

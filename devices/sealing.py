@@ -15,12 +15,20 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
-__all__ = ["InvalidToken", "new_secret", "seal", "unseal"]
+__all__ = ["InvalidToken", "new_secret", "new_version", "seal", "unseal"]
 
 
 def new_secret() -> str:
     """Make a secret of 256 random bits, in letters that every device and shell can carry."""
     return secrets.token_urlsafe(32)
+
+
+def new_version() -> int:
+    """Make the version of a device's first secret: one that no device of the same key had before.
+
+    Brokers compare versions alone. Counting from 1, a device that was deleted and made again would keep its old secret.
+    """
+    return secrets.randbits(48)
 
 
 def seal(secret: str) -> str:

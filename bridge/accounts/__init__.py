@@ -3,15 +3,12 @@
 The rules that every broker enforces stand here once, as MQTT filters. Nothing here knows rows.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-# What a device key may be; it is topic level, login and client id at once, so nothing that any
-# broker reads as a separator or wildcard can be in it.
-KEY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+from devices import values
 
 # What the hub itself may use, beside the control channel of a broker that has one.
 OWN_TOPICS: Final = "hub/#"
@@ -67,7 +64,7 @@ class Accounts(Protocol):
 
 def check_key(key: str) -> None:
     """Raise ValueError for a key that cannot be one topic level, one login and one client id."""
-    if not KEY.fullmatch(key):
+    if not values.is_key(key):
         msg = f"device key {key!r} must be a-z, 0-9, '_' or '-', at most 63, not led by '_' or '-'"
         raise ValueError(msg)
 

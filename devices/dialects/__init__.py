@@ -21,10 +21,11 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """A command on its way out: `cid` at most 12 characters, `args` as the operator gave it."""
+    """A command on its way out: `cid` at most 12 characters, `args` as the operator gave it, `expires_at` in ms."""
 
     device: str
     gateway: str | None
     name: str
     cid: str
     args: object
+    expires_at: int

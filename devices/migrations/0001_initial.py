@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(blank=True, max_length=128)),
                 ("enabled", models.BooleanField(default=True)),
                 ("secret_box", models.TextField(editable=False)),
-                ("secret_version", models.PositiveIntegerField(default=1, editable=False)),
+                ("secret_version", models.PositiveBigIntegerField(default=1, editable=False)),
                 ("model", models.CharField(blank=True, max_length=128)),
                 ("firmware", models.CharField(blank=True, max_length=128)),
                 ("commands", models.JSONField(default=dict, editable=False)),

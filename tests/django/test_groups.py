@@ -69,7 +69,7 @@ async def test_a_layer_that_is_down_stops_nothing_and_is_named(
     monkeypatch.setattr(groups, "_losses", groups.Losses())
     with caplog.at_level(logging.WARNING):
         await groups.announce({"type": "device.watch", "device": "tank"})
-    assert "1 announcements lost, the channel layer is away: refused" in caplog.text
+    assert "1 announcements lost, the channel layer is away: ConnectionError('refused')" in caplog.text
 
 
 @pytest.mark.django_db

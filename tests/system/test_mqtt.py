@@ -160,7 +160,7 @@ def in_flight(stand: Stand) -> int:
 async def test_a_flood_is_left_in_the_socket_and_costs_no_acknowledged_message(
     broker: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt, "BACKLOG", 200)
+    monkeypatch.setattr(mqtt.inbound, "BACKLOG", 200)
     async with listening(broker) as inbound:
         await asyncio.to_thread(publish, broker, range(1000, 6000), 0)
         await until(lambda: inbound._paused)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.hub import Production, eventually
 from tests.live import Follower
-from tests.system.clients import Paho, Publisher
+from tests.system.clients import Paho, Publisher, Tools
 from tests.system.fixtures import anywhere, new_device, production
 from tests.system.test_path import NewDevice
 
@@ -125,3 +125,17 @@ def test_a_socket_over_redis_outlives_a_minute_of_silence(production: Production
                 live.next(left)
         client.said("telemetry", {"t": 1})
         assert live.row(device.key, t=1)[0] == 1
+
+
+def test_a_device_made_again_while_the_bridge_is_away_has_no_use_for_its_old_secret(
+    production: Production, new_device: NewDevice
+) -> None:
+    old = new_device("reborn")
+    eventually(lambda: Tools(production, old).try_publish("telemetry", '{"t": 1}').returncode == 0)
+    (bridge,) = production.bridges
+    bridge.stop()
+    production.ask("DELETE", f"devices/{old.key}/")
+    again = production.add_device(old.key)
+    bridge.start()
+    eventually(lambda: Tools(production, again).try_publish("telemetry", '{"t": 1}').returncode == 0)
+    assert Tools(production, old).try_publish("telemetry", '{"t": 1}').returncode != 0
