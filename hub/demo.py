@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import secrets
 import subprocess
 import sys
@@ -51,6 +52,8 @@ RUNNING: Final = "running.json"
 
 def run(chosen: dict[str, Any], say: Callable[[str], None]) -> bool:
     """Run until Ctrl-C, or until the time is over; whether all went well."""
+    # Whoever looks at this terminal wants the address and the password, and what goes wrong.
+    logging.getLogger("bridge").setLevel(logging.WARNING)
     prepare_database(say)
     if settings.MQTT is not None:
         url = bridge.address()

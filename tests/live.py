@@ -31,8 +31,12 @@ class Live:
     def __enter__(self) -> Self:
         socket = connect(self.url, additional_headers=self._headers, proxy=None, max_size=None, open_timeout=PATIENCE_S)
         self.socket: ClientConnection = self._stack.enter_context(socket)
-        if self._headers:
-            self.until(type="welcome")
+        try:
+            if self._headers:
+                self.until(type="welcome")
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
