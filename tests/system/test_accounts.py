@@ -251,9 +251,10 @@ async def test_nobody_takes_over_a_device_by_its_client_id(mosquitto: services.S
     assert not await taken_over(Stand(mosquitto))
 
 
-@pytest.mark.xfail(reason="nats-server 2.15 cannot bind a client id to an account", strict=True)
-async def test_nobody_takes_over_a_device_of_the_demo_by_its_client_id(nats: services.Nats) -> None:
-    assert not await taken_over(Stand(nats))
+async def test_the_demos_broker_cannot_bind_client_ids_to_accounts_yet(nats: services.Nats) -> None:
+    # nats-server 2.15 lets one device cut another by its client id (it hears nothing of it). Once this fails, it can
+    # bind them: then let both brokers be held to the test above, and mend ARCHITECTURE.md's known edges.
+    assert await taken_over(Stand(nats))
 
 
 async def test_what_a_broker_killed_half_way_left_of_an_account_is_replaced(mosquitto: services.Service) -> None:
