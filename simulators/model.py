@@ -1,5 +1,6 @@
 """PURE. What a simulated thing is: it goes on in time, is read, and takes orders. No clock, no wire."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from random import Random
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -30,7 +31,7 @@ class Outcome(NamedTuple):
     reboot_s: float | None = None
 
 
-class Model:
+class Model(ABC):
     """One thing. `step(now)` lets it go on until `now` (s since the epoch) and returns its readings.
 
     kind      how scenarios call it
@@ -61,17 +62,17 @@ class Model:
         self.advance(self._at, elapsed)
         return self.read()
 
+    @abstractmethod
     def advance(self, now: float, elapsed: float) -> None:
         """Let `elapsed` seconds pass."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self) -> list[Sample]:
         """What its sensors show, rounded as its maker would."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self, name: str, value: Value | None) -> Outcome:
         """Carry out an order that fits the announced commands."""
-        raise NotImplementedError
 
     def progress(self, name: str) -> Outcome:  # noqa: ARG002  for those that have something slow
         """How far an accepted order is."""
