@@ -141,13 +141,16 @@ def test_a_second_set_up_waits_for_the_first(bootstrap: ModuleType, capsys: pyte
 
 def test_the_step_of_a_killed_set_up_still_holds_the_lock(bootstrap: ModuleType) -> None:
     killed = (
-        f"import importlib.util as u, os, subprocess; s = u.spec_from_file_location('b', {bootstrap.__file__!r}); "
+        f"import importlib.util as u, os, subprocess, sys; s = u.spec_from_file_location('b', {bootstrap.__file__!r}); "
         "b = u.module_from_spec(s); s.loader.exec_module(b)\n"
-        "with b.alone(): subprocess.Popen(['sleep', '0.6'], close_fds=False); os._exit(9)"
+        "step = [sys.executable, '-c', 'import sys; sys.stdin.read()']\n"
+        "with b.alone(): subprocess.Popen(step, close_fds=False); os._exit(9)"
     )
-    subprocess.run([sys.executable, "-c", killed], check=False)
-    with bootstrap.LOCK.open("a+b") as file:
-        assert not bootstrap.locked(file)
+    # The step goes on for as long as its input, which is ours, is open.
+    with subprocess.Popen([sys.executable, "-c", killed], stdin=subprocess.PIPE) as setup:
+        setup.wait()
+        with bootstrap.LOCK.open("a+b") as file:
+            assert not bootstrap.locked(file)
     with bootstrap.alone():
         pass
 
