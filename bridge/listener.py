@@ -11,10 +11,10 @@ import msgspec
 from django.db import Error as DatabaseError
 
 from bridge import mqtt
-from bridge.batch import Batch, sort
-from bridge.store import Stored, store
 from bridge.threads import Threads, now_ms
+from devices.batch import Batch, sort
 from devices.dialects import native
+from devices.intake import Stored, store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

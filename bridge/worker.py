@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge import mqtt
-    from bridge.store import Stored
+    from devices.intake import Stored
 
 __all__ = ["OpenAccounts", "Worker"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
 from knox.models import AbstractAuthToken
@@ -11,7 +11,27 @@ from knox.models import AbstractAuthToken
 from devices import lifecycle, values
 
 
-class Fleet(models.Model):
+class Limits(models.Model):
+    """What a fleet, or one device of it, may keep and send. Empty: as the fleet says, and it as the settings say.
+
+    keep_raw … keep_day   days for which frames and each tier of roll-ups are kept; nowhere given: for ever
+    rate, burst           frames a second, and how many may come at once on top (a back-fill)
+    """
+
+    keep_raw = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    keep_minute = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    keep_hour = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    keep_day = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    rate = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    burst = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+
+    class Meta:
+        """No table of its own."""
+
+        abstract = True
+
+
+class Fleet(Limits):
     """The devices that a set of people share."""
 
     slug = models.SlugField(max_length=63, unique=True)
@@ -47,7 +67,7 @@ class Membership(models.Model):
         return f"{self.user} is {self.role} of {self.fleet}"
 
 
-class Device(models.Model):
+class Device(Limits):
     """A registered thing. `secret_box` is encrypted under a key that is not in the database (registry.seal)."""
 
     key = models.CharField(max_length=63, unique=True, validators=[RegexValidator(rf"\A{values.KEY.pattern}\Z")])
@@ -93,7 +113,7 @@ class Head(models.Model):
     ts             of the newest event, received_at of the newest arrival; None: none yet
     values         metric → [value, ts]
     usual_ms       the usual time between beats, learned; beat_at: the newest beat; sleep_s: announced silence
-    boot, n        the device's own numbering: newest frame
+    numbering      the device's own numbering (devices.numbering); missing: its frames that are not here
     """
 
     device = models.OneToOneField(Device, models.CASCADE, primary_key=True, related_name="head")
@@ -107,8 +127,8 @@ class Head(models.Model):
     beat_at = models.BigIntegerField(null=True)
     usual_ms = models.BigIntegerField(null=True)
     sleep_s = models.BigIntegerField(null=True)
-    boot = models.BigIntegerField(null=True)
-    n = models.BigIntegerField(null=True)
+    numbering = models.JSONField(default=dict)
+    missing = models.BigIntegerField(default=0)
 
     def __str__(self) -> str:
         """Say where the device stands."""
@@ -146,12 +166,97 @@ class Frame(models.Model):
         return f"{self.device_id}#{self.seq}"
 
 
+class Rollup(models.Model):
+    """The readings of one device in one bucket of time: what a chart of a year reads instead of the journal.
+
+    tier    length of the bucket in ms (rollups.TIERS)
+    ts      its start, a multiple of tier
+    values  metric → [n, min, max, sum, last, at] (rollups.Bucket)
+    """
+
+    pk = models.CompositePrimaryKey("device_id", "tier", "ts")
+    device = models.ForeignKey(Device, models.CASCADE, db_index=False, related_name="rollups")
+    tier = models.IntegerField()
+    ts = models.BigIntegerField()
+    values = models.JSONField()
+
+    def __str__(self) -> str:
+        """Say which."""
+        return f"{self.device_id} {self.tier}@{self.ts}"
+
+
+class Rolled(models.Model):
+    """Up to which seq a device's journal is in its roll-ups. Its row lock says who is at it."""
+
+    device = models.OneToOneField(Device, models.CASCADE, primary_key=True, related_name="rolled")
+    seq = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        """Say how far."""
+        return f"{self.device_id} rolled up to {self.seq}"
+
+
+class Event(models.Model):
+    """What happened to a device and is no reading: it came or went, it started again, frames of it are missing."""
+
+    device = models.ForeignKey(Device, models.CASCADE, related_name="events")
+    at = models.BigIntegerField()
+    kind = models.CharField(max_length=12, choices=[(kind, kind) for kind in ("presence", "boot", "numbering")])
+    state = models.CharField(max_length=8, blank=True)
+    because = models.CharField(max_length=200)
+
+    class Meta:
+        """Read newest first."""
+
+        indexes = [models.Index(F("device"), F("at").desc(), name="event_newest")]
+
+    def __str__(self) -> str:
+        """Say what happened."""
+        return f"{self.state or self.kind}: {self.because}"
+
+
+class Repair(models.Model):
+    """A range of a device's readings that somebody marked as bad. The journal stays; what is made of it leaves it out.
+
+    metrics      which, or None for all; start and end in ms of the readings' ts, the end not included
+    rebuilt      whether the roll-ups say the same already
+    """
+
+    device = models.ForeignKey(Device, models.CASCADE, related_name="repairs")
+    metrics = models.JSONField(null=True)
+    start = models.BigIntegerField()
+    end = models.BigIntegerField()
+    reason = models.CharField(max_length=200)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    at = models.BigIntegerField()
+    undone_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    undone_at = models.BigIntegerField(null=True)
+    rebuilt = models.BooleanField(default=False)
+
+    class Meta:
+        """What is not rebuilt yet is looked for often."""
+
+        indexes = [models.Index(fields=["device"], name="repair_to_rebuild", condition=Q(rebuilt=False))]
+
+    def __str__(self) -> str:
+        """Say why."""
+        return self.reason
+
+
 class Reject(models.Model):
-    """A message that could not be taken in, with its reason. The same again raises the count."""
+    """A message that could not be taken in, with its reason. The same again raises the count.
+
+    size      bytes of the whole payload; only what is whole can be replayed
+    position  of the byte at fault, where that is known
+    """
 
     key = models.CharField(max_length=63, blank=True, db_index=True)
     topic = models.TextField()
     payload = models.BinaryField()
+    size = models.IntegerField(default=0)
+    position = models.IntegerField(null=True)
+    qos = models.SmallIntegerField(default=0)
+    retain = models.BooleanField(default=False)
     client = models.CharField(max_length=128, blank=True)
     reason = models.CharField(max_length=24, choices=[(reason, reason) for reason in values.REASONS])
     detail = models.TextField()

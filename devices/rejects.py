@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, F, OuterRef, Sum
 from django.db.models.functions import Length
@@ -17,6 +16,8 @@ from devices.values import MAX_PAYLOAD, Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from devices.batch import Rejected
+
 # Kinds and bytes kept of one device; what comes on top only raises the count of a row that stands for all others of
 # that reason. Enough to see what is wrong, and 10,000 broken devices fill no disk.
 MAX_KINDS: Final = 100
@@ -24,16 +25,6 @@ MAX_BYTES: Final = 1_048_576
 # Kinds kept of all keys that nobody registered: keys are free to invent.
 MAX_STRANGE: Final = 1000
 _OTHERS: Final = "others"
-
-
-class Rejected(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that was refused: `key` is the device that the topic claims, "" when it names none."""
-
-    key: str
-    topic: str
-    payload: bytes
-    reason: Reason
-    detail: str
 
 
 class _Kind(NamedTuple):
@@ -59,14 +50,14 @@ def keep(rejected: Iterable[Rejected], now: int) -> None:
 
 
 def _digest(one: Rejected) -> str:
-    topic = one.topic.encode(errors="replace")
-    return hashlib.blake2b(topic + b"\0" + one.payload, digest_size=16).hexdigest()
+    topic = one.message.topic.encode(errors="replace")
+    return hashlib.blake2b(topic + b"\0" + one.message.payload, digest_size=16).hexdigest()
 
 
 def _keep(kind: _Kind, one: Rejected, count: int, now: int) -> None:
     if _count(kind, one, count, now):
         return
-    topic, payload = one.topic, one.payload[:MAX_PAYLOAD]
+    topic, payload = one.message.topic, one.message.payload[:MAX_PAYLOAD]
     if room := _no_room(kind.key, len(payload)):
         kind = kind._replace(key="" if room == "strange" else kind.key, digest=_OTHERS)
         topic, payload = f"(others with this reason) {topic}", b""
@@ -78,6 +69,10 @@ def _keep(kind: _Kind, one: Rejected, count: int, now: int) -> None:
                 **kind._asdict(),
                 topic=_storable(topic),
                 payload=payload,
+                size=len(one.message.payload),
+                position=one.position,
+                qos=one.message.qos,
+                retain=one.message.retain,
                 detail=_storable(one.detail),
                 first_at=now,
                 last_at=now,

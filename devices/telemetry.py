@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from django.db import transaction
-from django.db.models import Max, Min
+from django.db.models import Min
 
-from devices import journal, presence, wellknown, wire
+from devices import journal, numbering, presence, wellknown, wire
 from devices.groups import FrameRow, Frames, State, announce_on_commit
-from devices.models import Device, Frame, Head, Metric
-from devices.values import DAY_MS, EARLIEST_MS, MAX_METRICS, Reason, Value
+from devices.models import Device, Event, Frame, Head, Metric
+from devices.values import DAY_MS, EARLIEST_MS, MAX_METRICS, Bad, Reason, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,20 +24,25 @@ LATE: Final = 1  # older than the newest frame when it came
 CLOCK: Final = 2  # the device's clock was impossible: ts is the time of arrival
 RETAINED: Final = 4  # the broker had kept it
 
+# Of a device that loses frames all the time, as much is enough; how many it is at any moment, its head says.
+TELL_MISSING_MS: Final = 60_000
+
 
 class Refused(msgspec.Struct, frozen=True):
-    """A frame that could be read but not taken in; becomes a Reject."""
+    """A frame that could be read but not taken in; becomes a Reject. `index`: which of the events it was."""
 
+    index: int
     frame: wire.Frame
     reason: Reason
     detail: str
 
 
 class Recorded(msgspec.Struct):
-    """What became of a batch: what to announce, what was refused, how many were known already."""
+    """What became of a batch: what to announce, to tell the devices, what was refused, how many were known already."""
 
     frames: list[Frames] = []
     states: list[State] = []
+    receipts: list[numbering.Receipt] = []
     refused: list[Refused] = []
     duplicates: int = 0
 
@@ -50,24 +55,27 @@ def record(events: Sequence[wire.Frame | wire.Presence], now: int) -> Recorded:
     recorded = Recorded()
     with transaction.atomic():
         heads = _locked_heads({event.device for event in events})
+        books = {key: _Book(key, head) for key, head in heads.items()}
         known = _known_marks(events)
-        books: dict[str, _Book] = {}
-        for event in events:
-            head = heads.get(event.device)
-            if head is None:
-                if isinstance(event, wire.Frame):
-                    recorded.refused.append(Refused(event, "device_unknown", "the device was deleted"))
-                continue
-            book = books.get(event.device) or books.setdefault(event.device, _Book(event.device, head))
+        for index, event in enumerate(events):
+            book = books.get(event.device)
             if isinstance(event, wire.Presence):
-                book.said(event, now)
-            elif _is_known(event, known):
-                recorded.duplicates += 1
-            elif book.take(event, now, recorded.refused) and event.mark is not None:
-                known[event.mark] = event.received_at
+                if book is not None:
+                    book.said(event, now)
+                continue
+            if book is None:
+                recorded.refused.append(Refused(index, event, "device_unknown", "the device was deleted"))
+                continue
+            try:
+                recorded.duplicates += not book.take(event, known, now)
+            except Bad as bad:
+                recorded.refused.append(Refused(index, event, bad.reason, bad.detail))
+        for book in books.values():
+            book.close(now)
         journal.append([row for book in books.values() for row in book.rows])
         journal.update_heads([book.head for book in books.values()])
         _learn_metrics(books.values())
+        Event.objects.bulk_create([happened for book in books.values() for happened in book.events])
     for book in books.values():
         book.report(recorded)
     return recorded
@@ -79,18 +87,17 @@ def _locked_heads(keys: set[str]) -> dict[str, Head]:
     return {head.device.key: head for head in rows.select_related("device").only("device__key", *journal.HEAD)}
 
 
-def _known_marks(events: Iterable[wire.Frame | wire.Presence]) -> dict[int, int]:
-    """Return mark → received_at of the frames in the journal that this batch may repeat."""
+class _Known(NamedTuple):
+    """A frame with a mark that is in the journal, or before in the same batch."""
+
+    received_at: int
+    values: dict[str, Value]
+
+
+def _known_marks(events: Iterable[wire.Frame | wire.Presence]) -> dict[int, _Known]:
+    """Return the frames in the journal that this batch may repeat, by mark; of several the newest."""
     asked = {event.mark for event in events if isinstance(event, wire.Frame) and event.mark_ms}
-    asked.discard(None)
-    if not asked:
-        return {}
-    return dict(Frame.objects.filter(mark__in=asked).values_list("mark").annotate(at=Max("received_at")))
-
-
-def _is_known(frame: wire.Frame, known: dict[int, int]) -> bool:
-    at = known.get(frame.mark) if frame.mark is not None else None
-    return at is not None and frame.received_at - at <= frame.mark_ms and frame.mark_ms > 0
+    return {mark: _Known(at, values) for mark, at, values in journal.marked(asked - {None})}
 
 
 class _Book:
@@ -100,20 +107,47 @@ class _Book:
         self.key = key
         self.head = head
         self.prev = head.seq
-        self.was = presence.State(head.presence, head.because, head.since)  # type: ignore[arg-type]
+        self.was = self._state()
         self.rows: list[journal.Row] = []
         self.new_metrics: dict[str, Value] = {}
+        self.numbering = numbering.of(head.numbering)
+        self.missing = self.numbering.missing
+        # Boots of which frames came in this batch, in the order in which they were heard first.
+        self.boots: dict[int, None] = {}
+        self.events: list[Event] = []
 
-    def take(self, frame: wire.Frame, now: int, refused: list[Refused]) -> bool:
-        """Take a frame; whether it entered the journal."""
-        new = [name for name in frame.values if name not in self.head.values]
-        if new and len(self.head.values) + len(new) > MAX_METRICS:
-            refused.append(Refused(frame, "too_many_metrics", f"{new[0]!r} would be one more than {MAX_METRICS}"))
+    def take(self, frame: wire.Frame, known: dict[int, _Known], now: int) -> bool:
+        """Take a frame; False: it is a duplicate. Raises Bad."""
+        if frame.mark is not None and self._is_known(frame, known.get(frame.mark)):
             return False
-        self.new_metrics.update((name, frame.values[name]) for name in new)
+        self._learn(frame)
         if frame.retained and frame.ts is None:
             self._fill_head(frame, frame.received_at, only_new=True)
+            return True
+        self._enter(frame, now)
+        if frame.mark is not None:
+            known[frame.mark] = _Known(frame.received_at, frame.values)
+        return True
+
+    def _is_known(self, frame: wire.Frame, same: _Known | None) -> bool:
+        if same is None or frame.mark_ms == 0 or frame.received_at - same.received_at > frame.mark_ms:
             return False
+        if frame.boot is not None and frame.n is not None:
+            if frame.values != same.values:
+                # Not the same frame again: taken for one, it would be lost without a word.
+                problem = f"seq {frame.n} of boot {frame.boot} came before, with other values"
+                raise Bad("bad_value", f"{problem}; begin a new boot with each start")
+            self.numbering.again(frame.boot, frame.n)
+            self.boots[frame.boot] = None
+        return True
+
+    def _learn(self, frame: wire.Frame) -> None:
+        new = [name for name in frame.values if name not in self.head.values]
+        if new and len(self.head.values) + len(new) > MAX_METRICS:
+            raise Bad("too_many_metrics", f"{new[0]!r} would be one more than {MAX_METRICS}")
+        self.new_metrics.update((name, frame.values[name]) for name in new)
+
+    def _enter(self, frame: wire.Frame, now: int) -> None:
         ts, flags = self._when(frame)
         self._number(frame, ts, flags)
         # A clock that is ahead must not hold the head until the others have caught up.
@@ -122,16 +156,14 @@ class _Book:
         self._fill_head(frame, newest)
         if not frame.retained:
             self._beat(frame, now)
-        return True
 
     def _when(self, frame: wire.Frame) -> tuple[int, int]:
         flags = RETAINED if frame.retained else 0
-        if frame.ts is None:
-            return frame.received_at, flags
-        if not EARLIEST_MS <= frame.ts <= frame.received_at + DAY_MS:
+        ts = frame.received_at if frame.ts is None else frame.ts
+        if not EARLIEST_MS <= ts <= frame.received_at + DAY_MS:
             return frame.received_at, flags | CLOCK
-        late = self.head.ts is not None and frame.ts < self.head.ts
-        return frame.ts, flags | (LATE if late else 0)
+        late = self.head.ts is not None and ts < self.head.ts
+        return ts, flags | (LATE if late else 0)
 
     def _number(self, frame: wire.Frame, ts: int, flags: int) -> None:
         head = self.head
@@ -139,8 +171,10 @@ class _Book:
         device_ts = frame.ts if flags & CLOCK else None
         row = (head.pk, head.seq, ts, frame.received_at, device_ts, flags, frame.values, frame.mark)
         self.rows.append(journal.Row(*row))
-        if frame.n is not None and (head.boot != frame.boot or frame.n > (head.n or 0)):
-            head.boot, head.n = frame.boot, frame.n
+        if frame.boot is not None and frame.n is not None:
+            if self.numbering.take(frame.boot, frame.n) and self.prev:
+                self._happened("boot", "", f"it started again (boot {frame.boot})", frame.received_at)
+            self.boots[frame.boot] = None
 
     def _fill_head(self, frame: wire.Frame, ts: int, *, only_new: bool = False) -> None:
         for name, value in frame.values.items():
@@ -176,7 +210,25 @@ class _Book:
     def _become(self, state: presence.State) -> None:
         self.head.presence, self.head.because, self.head.since = state
 
+    def close(self, now: int) -> None:
+        """Note in the head, and among the device's events, what became of it in this batch."""
+        if self._state() != self.was:
+            self._happened("presence", self.head.presence, self.head.because, self.head.since)
+        if not self.boots:
+            return
+        missing = self.numbering.missing
+        if missing > self.missing and now - self.numbering.told_at >= TELL_MISSING_MS:
+            self.numbering.told_at = now
+            self._happened("numbering", "", f"{missing} of its frames are missing, by its own numbers", now)
+        self.head.numbering = msgspec.to_builtins(self.numbering)
+        self.head.missing = missing
+
+    def _happened(self, kind: str, state: str, because: str, at: int) -> None:
+        self.events.append(Event(device_id=self.head.pk, at=at, kind=kind, state=state, because=because))
+
     def report(self, recorded: Recorded) -> None:
+        told = (self.numbering.receipt(self.key, boot) for boot in self.boots)
+        recorded.receipts += [receipt for receipt in told if receipt is not None]
         if self.rows:
             rows: list[FrameRow] = [(row.seq, row.ts, row.values, row.flags) for row in self.rows]
             recorded.frames.append({"type": "device.frames", "device": self.key, "prev": self.prev, "frames": rows})
@@ -234,6 +286,9 @@ def sweep_presence(now: int) -> int:
             if head and state and state.presence == "stale":
                 head.presence, head.because, head.since = state
                 head.save(update_fields=["presence", "because", "since"])
+                Event.objects.create(
+                    device_id=pk, at=head.since, kind="presence", state=head.presence, because=head.because
+                )
                 announce_on_commit(state_message(head.device.key, head))
                 found += 1
     return found

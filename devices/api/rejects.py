@@ -6,7 +6,7 @@ import codecs
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import BinaryField, QuerySet
-from django.db.models.functions import Length, Substr
+from django.db.models.functions import Substr
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 
@@ -78,5 +78,5 @@ def _visible(request: Request) -> QuerySet[Reject]:
     """Select what claims to be of a visible device; what names no registered device is for administrators."""
     user = user_of(request)
     shown = Substr("payload", 1, SHOWN, output_field=BinaryField())
-    rows = Reject.objects.defer("payload").annotate(shown=shown, size=Length("payload"))
+    rows = Reject.objects.defer("payload").annotate(shown=shown)
     return rows if user.is_superuser else rows.filter(key__in=registry.visible_to(user).values("key"))

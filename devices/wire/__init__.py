@@ -13,7 +13,7 @@ from devices.values import Bad
 from devices.wire import announcements, readings, replies
 from devices.wire.announcements import COMMAND_TYPES, command_name
 from devices.wire.events import Ack, AckStatus, Announce, Event, Frame, Message, Presence
-from devices.wire.readings import REDELIVERY_MS
+from devices.wire.readings import REDELIVERY_MS, entry_of
 from devices.wire.topics import (
     ACK,
     CMD,
@@ -58,6 +58,7 @@ __all__ = [
     "command_payload",
     "command_topic",
     "device_of",
+    "entry_of",
     "read",
     "topic",
 ]
@@ -70,8 +71,11 @@ def read(message: Message) -> tuple[str | None, list[Event]]:
     """
     gateway, key, rest = address(message.topic)
     if len(message.payload) > v.MAX_PAYLOAD:
-        raise Bad("too_large", f"{len(message.payload)} bytes; at most {v.MAX_PAYLOAD}")
-    return gateway, _events(key, rest, message)
+        raise Bad("too_large", f"{len(message.payload)} bytes; at most {v.MAX_PAYLOAD}", position=v.MAX_PAYLOAD)
+    try:
+        return gateway, _events(key, rest, message)
+    except Bad as bad:
+        raise bad.placed(message.payload) from None
 
 
 def _events(key: str, rest: list[str], message: Message) -> list[Event]:

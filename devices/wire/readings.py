@@ -25,7 +25,9 @@ _RESERVED: Final = frozenset({"ts", "dt", "boot", "seq", "device", "device_id"})
 def scalar(key: str, metric: str, message: Message) -> Frame:
     """Read hub/<key>/telemetry/<metric>: the value as text."""
     name = v.name_of(metric)
-    value = v.scalar_of(name, v.text_of(message.payload))
+    text = v.text_of(message.payload)
+    with v.within():
+        value = v.scalar_of(name, text)
     mark, mark_ms = _packet_mark(message)
     return Frame(
         device=key,
@@ -43,7 +45,7 @@ def telemetry(key: str, message: Message) -> list[Frame]:
     if not isinstance(decoded, list):
         return [_entry(key, decoded, 0, message)]
     if not decoded:
-        raise Bad("bad_value", "the batch is empty")
+        raise Bad("bad_value", "the batch is empty", path=())
     return [_of_batch(key, entry, index, message) for index, entry in enumerate(decoded)]
 
 
@@ -51,11 +53,13 @@ def location(key: str, message: Message) -> Frame:
     """Read hub/<key>/location: like telemetry, but lat and lon must be there and on the globe."""
     decoded = v.json_of(message.payload)
     if not isinstance(decoded, dict):
-        raise Bad("bad_value", 'expected {"lat": …, "lon": …}')
+        raise Bad("bad_value", 'expected {"lat": …, "lon": …}', path=())
     for name, limit in (("lat", 90), ("lon", 180)):
         at = decoded.get(name)
         if isinstance(at, bool) or not isinstance(at, int | float) or not -limit <= at <= limit:
-            raise Bad("bad_value", f"{name} is {v.brief(at)}; it must be a number from -{limit} to {limit}")
+            raise Bad(
+                "bad_value", f"{name} is {v.brief(at)}; it must be a number from -{limit} to {limit}", path=(name,)
+            )
     return _entry(key, decoded, 0, message)
 
 
@@ -63,12 +67,14 @@ def _of_batch(key: str, entry: object, index: int, message: Message) -> Frame:
     try:
         return _entry(key, entry, index, message)
     except Bad as bad:
-        raise Bad(bad.reason, f"entry {index}: {bad.detail}") from None
+        path = (str(index), *(bad.path or ()))
+        raise Bad(bad.reason, f"entry {index}: {bad.detail}", path=path, is_name=bad.is_name) from None
 
 
 def _entry(key: str, entry: object, index: int, message: Message) -> Frame:
     if not isinstance(entry, dict):
-        raise Bad("bad_value", f'{v.brief(entry)} is no reading; expected an object such as {{"temperature": 21.5}}')
+        problem = f'{v.brief(entry)} is no reading; expected an object such as {{"temperature": 21.5}}'
+        raise Bad("bad_value", problem, path=())
     _same_device(key, entry)
     values = _values(entry)
     ts = _instant(entry, message)
@@ -93,24 +99,36 @@ def _entry(key: str, entry: object, index: int, message: Message) -> Frame:
     )
 
 
+def entry_of(frame: Frame) -> bytes:
+    """Write a frame as the payload of hub/<key>/telemetry: what `telemetry` reads as the same frame again."""
+    given = {"ts": frame.ts, "boot": frame.boot, "seq": frame.n, "values": frame.values}
+    return msgspec.json.encode({name: value for name, value in given.items() if value is not None})
+
+
 def _same_device(key: str, entry: dict[str, Any]) -> None:
     for name in ("device", "device_id"):
         claimed = entry.get(name)
         if claimed is not None and claimed != key:
-            raise Bad("identity_mismatch", f"{name} is {v.brief(claimed)}, the topic says {key!r}; the topic decides")
+            problem = f"{name} is {v.brief(claimed)}, the topic says {key!r}; the topic decides"
+            raise Bad("identity_mismatch", problem, path=(name,))
 
 
 def _values(entry: dict[str, Any]) -> dict[str, Value]:
     nested = entry.get("values", {})
     if not isinstance(nested, dict):
-        raise Bad("bad_value", f'values is {v.brief(nested)}; it must be an object such as {{"temperature": 21.5}}')
+        problem = f'values is {v.brief(nested)}; it must be an object such as {{"temperature": 21.5}}'
+        raise Bad("bad_value", problem, path=("values",))
     # What stands beside `values` is a reading too: nothing that was sent gets lost without a word.
     beside = {name: value for name, value in entry.items() if name not in _RESERVED and name != "values"}
     if twice := beside.keys() & nested.keys():
-        raise Bad("bad_value", f"{min(twice)!r} is there twice: in values and beside it")
-    values = v.flatten(beside | nested)
+        name = min(twice)
+        raise Bad("bad_value", f"{name!r} is there twice: in values and beside it", path=("values", name), is_name=True)
+    try:
+        values = v.flatten(beside | nested)
+    except Bad as bad:
+        raise (bad.under("values") if bad.path and bad.path[0] in nested else bad) from None
     if not values:
-        raise Bad("bad_value", 'there is no value in it; expected something like {"temperature": 21.5}')
+        raise Bad("bad_value", 'there is no value in it; expected something like {"temperature": 21.5}', path=())
     return values
 
 
@@ -126,7 +144,9 @@ def _instant(entry: dict[str, Any], message: Message) -> int | None:
     if (dt := entry.get("dt")) is None:
         return None
     if isinstance(dt, bool) or not isinstance(dt, int | float) or not -LONGEST_DELAY_MS <= dt <= 0:
-        raise Bad("bad_timestamp", f"dt is {v.brief(dt)}; it must be ms before arrival: from minus a year to 0")
+        raise Bad(
+            "bad_timestamp", f"dt is {v.brief(dt)}; it must be ms before arrival: from minus a year to 0", path=("dt",)
+        )
     # Nobody knows when a retained message arrived first, so "before arrival" says nothing.
     return None if message.retain else message.received_at + round(dt)
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import pytest
 
-from bridge.batch import sort
 from devices import wire
+from devices.batch import sort
 
 NOW = 1_790_000_000_000
 

@@ -23,9 +23,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bridge", "dashboard", "alarms", "simulators"),
     ("devices.urls", "devices.management", "devices.apps"),
     ("devices.api", "devices.admin"),
+    ("devices.replay",),
+    ("devices.intake", "devices.series", "devices.exports", "devices.retention"),
     ("devices.commands", "devices.members", "devices.notes"),
     ("devices.registry",),
-    ("devices.telemetry", "devices.rejects"),
+    ("devices.rollups",),
+    ("devices.telemetry", "devices.rejects", "devices.repairs"),
     ("devices.journal", "devices.sealing", "devices.groups", "devices.errors"),
     ("devices.models", "devices.migrations"),
     (
@@ -33,13 +36,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.lifecycle",
         "devices.dialects",
         "devices.values",
+        "devices.places",
         "devices.presence",
         "devices.wellknown",
+        "devices.batch",
+        "devices.numbering",
     ),
 )
 CELLAR = len(FLOORS) - 1
 
-PURE = ("devices.wire", "devices.lifecycle", "devices.dialects", "bridge.batch", "dashboard.protocol")
+PURE = ("devices.wire", "devices.lifecycle", "devices.dialects", "devices.batch", "dashboard.protocol")
 OUTSIDE_WORLD = frozenset(
     "aiomqtt asyncio channels concurrent django http io logging multiprocessing os paho pathlib psycopg redis "
     "requests rest_framework secrets select shutil signal socket sqlite3 ssl structlog subprocess sys tempfile "
@@ -215,14 +221,14 @@ RULES: dict[Rule, list[tuple[str, str]]] = {
     pure_means_pure: [
         ("devices.wire", "import time"),
         ("devices.dialects.shelly", "from django.conf import settings"),
-        ("bridge.batch", "from datetime import UTC, datetime\nat = datetime.now(UTC)"),
+        ("devices.batch", "from datetime import UTC, datetime\nat = datetime.now(UTC)"),
         ("dashboard.protocol", "text = open('x').read()"),
         ("devices.lifecycle", "import uuid\nname = uuid.uuid4()"),
         ("devices.anything", '"""PURE. As it says."""\nimport random\nx = random.random()'),
         ("devices.wire", "from random import randint"),
         ("devices.wire", "import urllib.request"),
     ],
-    pure_imports_pure: [("bridge.batch", "from devices import telemetry")],
+    pure_imports_pure: [("devices.batch", "from devices import telemetry")],
     one_mqtt_client: [("dashboard.views", "import aiomqtt"), ("hub.doctor", "from paho.mqtt import client")],
     one_reader_of_the_environment: [
         ("hub.settings", "import os\nx = os.environ['X']"),

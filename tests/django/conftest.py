@@ -7,7 +7,8 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from devices import registry, telemetry, wire
+from devices import registry, rejects, telemetry, wire
+from devices.batch import Rejected
 from devices.models import Device, Fleet, Membership, Token
 
 PASSWORD = "correct horse battery"
@@ -107,3 +108,11 @@ def say() -> Callable[..., None]:
         telemetry.record([frame(device, NOW + 1000 * index, **values) for index in range(count)], NOW)
 
     return said
+
+
+def refuse(
+    key: str = "pump-1", payload: bytes = b"{", reason: Any = "not_json", now: int = NOW, topic: str = "", **given: Any
+) -> None:
+    """Have a message of a device refused."""
+    message = wire.Message(topic=topic or f"hub/{key}/telemetry", payload=payload, received_at=now)
+    rejects.keep([Rejected(key=key, message=message, reason=reason, detail=given.pop("detail", "why"), **given)], now)

@@ -7,8 +7,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from devices import commands, registry, rejects, sealing
+from devices import commands, registry, sealing
 from devices.models import Device, Fleet, Membership, Reject
+from tests.django.conftest import refuse
 
 NEW = {"key": "fan-1", "name": "Fan", "gateway": "", "enabled": "on"}
 
@@ -31,14 +32,14 @@ def choose(admin: Client, action: str, *devices: Device) -> str:
 @pytest.mark.parametrize("model", ["device", "fleet", "command", "reject"])
 def test_every_list_opens(model: str, admin: Client, pump: Device) -> None:
     commands.issue(pump, "relay", "on", user=None, now=1)
-    rejects.keep([rejects.Rejected(key="pump-1", topic="t", payload=b"\xff", reason="not_utf8", detail="d")], 1)
+    refuse("pump-1", b"\xff", "not_utf8", topic="t")
     assert admin.get(url(f"devices_{model}_changelist"), {"q": "pump"}).status_code == 200
 
 
 def test_every_form_opens(admin: Client, pump: Device, alice: User, say: Any) -> None:
     say(pump)
     command, _ = commands.issue(pump, "relay", "on", user=None, now=1)
-    rejects.keep([rejects.Rejected(key="pump-1", topic="t", payload=b"\xff", reason="not_utf8", detail="d")], 1)
+    refuse("pump-1", b"\xff", "not_utf8", topic="t")
     pages = [
         url("devices_device_add"),
         url("devices_device_change", pump.pk),

@@ -5,16 +5,10 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from devices import rejects
 from devices.models import Device
+from tests.django.conftest import refuse
 
 URL = "/api/v1/rejects/"
-
-
-def refuse(key: str = "pump-1", payload: bytes = b"{", reason: Any = "not_json", now: int = 1, topic: str = "") -> None:
-    topic = topic or f"hub/{key}/telemetry"
-    rejected = rejects.Rejected(key=key, topic=topic, payload=payload, reason=reason, detail="why")
-    rejects.keep([rejected], now)
 
 
 def listed(client: Any, **asked: Any) -> list[dict[str, Any]]:
@@ -23,8 +17,8 @@ def listed(client: Any, **asked: Any) -> list[dict[str, Any]]:
 
 
 def test_the_same_fault_again_is_counted(vera: User, pump: Device, api: Any) -> None:
-    refuse(now=1)
-    refuse(now=5)
+    refuse("pump-1", b"{", now=1)
+    refuse("pump-1", b"{", now=5)
     (row,) = listed(api(vera))
     assert row.pop("id") > 0
     assert row == {

@@ -9,8 +9,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from devices import commands, registry, rejects
+from devices import commands, registry
 from devices.models import Device, Fleet, Metric
+from tests.django.conftest import refuse
 
 PASSWORD = "correct horse battery"
 Say = Callable[..., None]
@@ -147,14 +148,7 @@ def test_the_device_page_shows_readings_frames_orders_rejects_and_how_to_connect
     settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT = "hub.example.org", 1884
     say(pump, 2, temperature=21.5)
     commands.issue(pump, "relay", True, user=alice, now=1_790_000_000_000)
-    rejects.keep(
-        [
-            rejects.Rejected(
-                key="pump-1", topic="hub/pump-1/telemetry", payload=b"{", reason="not_json", detail="cut off"
-            )
-        ],
-        1_790_000_000_000,
-    )
+    refuse("pump-1", b"{", detail="cut off")
     html = text_of(browser(alice), "/devices/pump-1/")
     for expected in ("21.5", "°C", "relay", "queued", "not_json", "cut off", "hub.example.org", "1884", "hub/pump-1"):
         assert expected in html, expected
@@ -192,10 +186,7 @@ def test_no_text_of_a_device_becomes_markup(alice: User, pump: Device, say: Say)
     pump.commands = {"say": {"type": "enum", "options": [HOSTILE]}}
     pump.save()
     commands.issue(pump, "say", HOSTILE, user=alice, now=1_790_000_000_000)
-    rejected = rejects.Rejected(
-        key="pump-1", topic=HOSTILE, payload=HOSTILE.encode(), reason="bad_value", detail=HOSTILE
-    )
-    rejects.keep([rejected], 1_790_000_000_000)
+    refuse("pump-1", HOSTILE.encode(), "bad_value", topic=HOSTILE, detail=HOSTILE)
     for url in ("/", "/devices/pump-1/"):
         html = text_of(browser(alice), url)
         assert "<img" not in html

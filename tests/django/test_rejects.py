@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from devices import registry, rejects
+from devices import registry, rejects, wire
+from devices.batch import Rejected
 from devices.models import Fleet, Reject
 from tests.django.together import together
 
@@ -23,9 +24,9 @@ def make_device() -> None:
     registry.create("tank", fleet)
 
 
-def rejected(payload: bytes = b"hot", **given: Any) -> rejects.Rejected:
-    usual = {"key": "tank", "topic": "hub/tank/telemetry", "reason": "not_json", "detail": "it is no JSON"}
-    return rejects.Rejected(payload=payload, **usual | given)
+def rejected(payload: bytes = b"hot", topic: str = "hub/tank/telemetry", **given: Any) -> Rejected:
+    usual = {"key": "tank", "reason": "not_json", "detail": "it is no JSON"}
+    return Rejected(message=wire.Message(topic=topic, payload=payload, received_at=NOW), **usual | given)
 
 
 def kept() -> list[tuple[str, str, int]]:

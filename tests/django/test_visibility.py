@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from devices import commands, registry, rejects
+from devices import commands, registry
 from devices.models import Device, Role
+from tests.django.conftest import refuse
 
 DEVICE_URLS = [
     ("get", "", None),
@@ -58,8 +59,7 @@ def test_alices_fleet_answers_charlie_like_one_that_does_not_exist(charlie: User
 
 
 def test_charlies_lists_have_nothing_of_alices(charlie: User, pump: Device, kettle: Device, api: Any) -> None:
-    refused = rejects.Rejected(key="pump-1", topic="hub/pump-1/x", payload=b"", reason="topic_unknown", detail="")
-    rejects.keep([refused], 1)
+    refuse("pump-1", b"", "topic_unknown", topic="hub/pump-1/x")
     client = api(charlie)
     shown = client.get("/api/v1/devices/").json()["results"]
     assert [row["key"] for row in shown] == ["kettle"]

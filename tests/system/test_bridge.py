@@ -15,14 +15,14 @@ from django.db import connection
 from msgspec import structs
 
 from bridge import mqtt
-from bridge.batch import sort
 from bridge.listener import Listener
-from bridge.store import Stored, store
 from bridge.threads import Threads, now_ms
 from bridge.worker import Worker
 from dashboard.fanout import Fanout
 from devices import commands, groups, registry, wire
+from devices.batch import sort
 from devices.dialects import native
+from devices.intake import Stored, store
 from devices.models import Command, CommandEvent, Device, Fleet, Frame, Head
 from tests import services
 from tests.system.conftest import opened

@@ -24,19 +24,35 @@ class Entry(Protocol):
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that cannot be taken in, and why."""
+    """A message that cannot be taken in, and why.
+
+    `key`: the device that the topic claims, "" when it names none; `position` of the byte at fault, if that is known.
+    """
 
     key: str
     message: wire.Message
     reason: Reason
     detail: str
+    position: int | None = None
+
+
+def rejected(message: wire.Message, bad: Bad) -> Rejected:
+    """Say what is wrong with a message."""
+    return Rejected(
+        key=wire.device_of(message.topic),
+        message=message,
+        reason=bad.reason,
+        detail=bad.detail,
+        position=getattr(bad, "position", None),
+    )
 
 
 class Batch(msgspec.Struct, kw_only=True):
-    """What one commit stores. `events` keeps the order of arrival."""
+    """What one commit stores. `events` keeps the order of arrival; `origins`: which message said each of them."""
 
     messages: Sequence[wire.Message]
     events: list[wire.Frame | wire.Presence] = []
+    origins: list[wire.Message] = []
     announces: list[wire.Announce] = []
     acks: list[wire.Ack] = []
     rejects: list[Rejected] = []
@@ -58,10 +74,9 @@ def sort(messages: Sequence[wire.Message], read: Read, directory: Mapping[str, E
             gateway, events = read(message)
             _check(gateway, events, directory)
         except Bad as bad:
-            key = wire.device_of(message.topic)
-            batch.rejects.append(Rejected(key=key, message=message, reason=bad.reason, detail=bad.detail))
+            batch.rejects.append(rejected(message, bad))
         else:
-            _put(batch, events)
+            _put(batch, message, events)
     return batch
 
 
@@ -76,11 +91,12 @@ def _check(gateway: str | None, events: Iterable[wire.Event], directory: Mapping
             raise Bad("device_unknown", f"{key!r} is not registered behind the gateway {gateway!r}")
 
 
-def _put(batch: Batch, events: Iterable[wire.Event]) -> None:
+def _put(batch: Batch, message: wire.Message, events: Iterable[wire.Event]) -> None:
     for event in events:
         match event:
             case wire.Frame() | wire.Presence():
                 batch.events.append(event)
+                batch.origins.append(message)
             case wire.Announce():
                 batch.announces.append(event)
             case wire.Ack():
