@@ -60,7 +60,7 @@ def enter(argv: Sequence[str]) -> None:
     """Returns at once in a fitting environment; otherwise makes it, and starts the same command in it."""
     if os.environ.get("HUB_NO_BOOTSTRAP") == "1":
         return
-    wanted = SETS[1] if argv[1:2] == ["test"] else SETS[0]
+    wanted = SETS[1] if argv[1:2] in (["test"], ["chaos"]) else SETS[0]
     try:
         if not fits(wanted):
             make(wanted)

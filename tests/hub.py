@@ -265,15 +265,20 @@ class Bridge(Part):
 
 
 @contextmanager
-def running_production(tmp: Path, *, bridges: int = 1, webs: int = 1) -> Iterator[Production]:
-    """Everything that `docker compose up` starts, from this machine's own packages; with a superuser."""
+def running_production(
+    tmp: Path, *, bridges: int = 1, webs: int = 1, durable: bool = False, **env: str
+) -> Iterator[Production]:
+    """Everything that `docker compose up` starts, from this machine's own packages; with a superuser.
+
+    `durable`: PostgreSQL syncs, as it does by itself; `env`: further settings.
+    """
     with ExitStack() as stack:
         hub = Production(tmp, {})
         hub.mosquitto = stack.enter_context(services.mosquitto(tmp))
         hub.redis = stack.enter_context(services.redis(tmp))
-        hub.postgres = stack.enter_context(services.postgres(tmp))
+        hub.postgres = stack.enter_context(services.postgres(tmp, fsync=durable))
         hub.mqtt_port = hub.mosquitto.port
-        hub.env = production_environment(hub)
+        hub.env = {**production_environment(hub), **env}
         hub.set_up()
         hub.webs = [hub.web() for _ in range(webs)]
         hub.bridges = [hub.bridge("main" if index == 0 else f"other-{index}") for index in range(bridges)]

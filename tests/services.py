@@ -118,6 +118,10 @@ class Service:
         """End it as a power cut would."""
         self._finish(signal.SIGKILL)
 
+    def end_with(self, number: signal.Signals) -> None:
+        """End it with another signal, SIGQUIT say, PostgreSQL's "immediate"."""
+        self._finish(number)
+
     def _finish(self, number: signal.Signals) -> None:
         if self._child is None:
             return

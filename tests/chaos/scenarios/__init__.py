@@ -1,0 +1,8 @@
+"""The ways in which things go wrong, one a module, in the order in which they are run."""
+
+from typing import Final
+
+from tests.chaos.plan import Scenario
+from tests.chaos.scenarios import bridge, postgres, redis
+
+SCENARIOS: Final[tuple[Scenario, ...]] = (bridge.SCENARIO, postgres.SCENARIO, redis.SCENARIO)
