@@ -9,9 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Final, Literal, get_args
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Literal, Self, get_args
 
 import msgspec
+
+from devices import places
 
 Value = bool | int | float | str
 
@@ -53,18 +57,55 @@ _WORDS: Final = {"true": True, "on": True, "false": False, "off": False}
 _NOT_NUMBERS: Final = {"nan", "inf", "infinity"}
 # Half of a pair that stands for one character in UTF-16: no UTF-8, so no database and no browser takes it.
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
-_SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_BYTE: Final = re.compile(r"\(byte \d+\)")
 _decode = msgspec.json.Decoder().decode
 
 
 class Bad(ValueError):
-    """The message cannot be taken in; `reason` is one of the closed list, `detail` says where and what to do."""
+    """The message cannot be taken in; `reason` is one of the closed list, `detail` says where and what to do.
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        """Keep the reason and the sentence for the Reject."""
+    position  the byte of the payload at which the fault is; None when that is not known, or it is not in the payload
+    path      the names that lead to the fault in JSON, where only they are known; `placed` finds the position by them
+    is_name   whether the last of these names is the fault, not the value behind it
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str,
+        *,
+        position: int | None = None,
+        path: tuple[str, ...] | None = None,
+        is_name: bool = False,
+    ) -> None:
+        """Keep the reason, the sentence and the place for the Reject."""
         super().__init__(f"{reason}: {detail}")
         self.reason: Reason = reason
         self.detail = detail
+        self.position = position
+        self.path = path
+        self.is_name = is_name
+
+    def under(self, *names: str) -> Self:
+        """Say that this was found in what stands under these names."""
+        self.path = (*names, *(self.path or ()))
+        return self
+
+    def placed(self, payload: bytes) -> Self:
+        """Find the position in the payload, where it follows from the path."""
+        if self.position is None and self.path is not None:
+            nul = payload.find(0)  # only a plain text can have one
+            self.position = nul if nul >= 0 else places.member(payload, self.path, name=self.is_name)
+        return self
+
+
+@contextmanager
+def within(*names: str) -> Iterator[None]:
+    """Let what is refused in this block be looked for under these names."""
+    try:
+        yield
+    except Bad as bad:
+        raise bad.under(*names) from None
 
 
 def is_key(text: str) -> bool:
@@ -77,7 +118,9 @@ def text_of(payload: bytes) -> str:
     try:
         return payload.decode()
     except UnicodeDecodeError as error:
-        raise Bad("not_utf8", f"byte {error.start} (0x{payload[error.start]:02x}) is not UTF-8") from None
+        raise Bad(
+            "not_utf8", f"byte {error.start} (0x{payload[error.start]:02x}) is not UTF-8", position=error.start
+        ) from None
 
 
 def json_of(payload: bytes) -> Any:  # noqa: ANN401  JSON is any of six types
@@ -88,44 +131,50 @@ def json_of(payload: bytes) -> Any:  # noqa: ANN401  JSON is any of six types
         text_of(payload)
         raise Bad("not_utf8", "a text in the JSON is not UTF-8") from None
     except RecursionError:
-        raise Bad("nested_too_deep", f"nested deeper than {MAX_NESTING} levels") from None
+        raise _too_deep(payload) from None
     except msgspec.ValidationError:
-        raise Bad("number_out_of_range", "a number in it is beyond ±1.8e308; send it as text") from None
+        problem = "a number in it is beyond ±1.8e308; send it as text"
+        raise Bad("number_out_of_range", problem, position=places.too_big(payload)) from None
     except msgspec.DecodeError as error:
-        raise Bad("not_json", _why_not_json(payload, error)) from None
+        raise _not_json(payload, str(error)) from None
     if isinstance(decoded, dict | list):
         _refuse_duplicate_keys(payload, decoded)
     return decoded
 
 
-def _why_not_json(payload: bytes, error: msgspec.DecodeError) -> str:
+def _not_json(payload: bytes, said: str) -> Bad:
     if not payload.strip():
-        return "the payload is empty"
-    if _SURROGATE_ESCAPE.search(payload):
-        return f"{error}; a \\ud8… escape must be one of a pair"  # the decoder says no more than "truncated"
-    return str(error)
+        return Bad("not_json", "the payload is empty", position=0)
+    at = places.not_json(payload, said)
+    # The decoder says no more of half a character than "truncated".
+    hint = "; a \\ud8… escape must be one of a pair" if at == places.half_character(payload) else ""
+    return Bad("not_json", f"{_BYTE.sub(f'(byte {at})', said)}{hint}", position=at)
 
 
-def _members(decoded: dict[str, Any] | list[Any], depth: int = 1) -> int:
+def _too_deep(payload: bytes) -> Bad:
+    problem = f"nested deeper than {MAX_NESTING} levels"
+    return Bad("nested_too_deep", problem, position=places.too_deep(payload, MAX_NESTING))
+
+
+def _members(payload: bytes, decoded: dict[str, Any] | list[Any], depth: int = 1) -> int:
     """Count the members of all objects inside; refuse what is nested too deep."""
     if depth > MAX_NESTING:
-        raise Bad("nested_too_deep", f"nested deeper than {MAX_NESTING} levels")
+        raise _too_deep(payload)
     members, items = (len(decoded), decoded.values()) if isinstance(decoded, dict) else (0, decoded)
-    return members + sum(_members(item, depth + 1) for item in items if isinstance(item, dict | list))
+    return members + sum(_members(payload, item, depth + 1) for item in items if isinstance(item, dict | list))
 
 
 def _refuse_duplicate_keys(payload: bytes, decoded: dict[str, Any] | list[Any]) -> None:
     # Each member has one colon outside texts: as many colons as decoded members proves that none was doubled.
     # More of them (a colon in a text, or a double) are looked at closely by the slower standard parser.
-    if payload.count(b":") == _members(decoded):
+    if payload.count(b":") == _members(payload, decoded):
         return
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key, item in items:
-            if key in result:
-                raise Bad("bad_value", f"key {key!r} appears twice in one object")
-            result[key] = item
+        result = dict(items)
+        if len(result) < len(items):
+            name, at = places.doubled(payload)
+            raise Bad("bad_value", f"key {name!r} appears twice in one object", position=at)
         return result
 
     json.loads(payload, object_pairs_hook=pairs)
@@ -134,9 +183,9 @@ def _refuse_duplicate_keys(payload: bytes, decoded: dict[str, Any] | list[Any]) 
 def name_of(text: str) -> str:
     """Check the name of a metric or command: 1 to 128 bytes, printable, no wildcard."""
     if not text or len(text.encode(errors="replace")) > MAX_NAME:
-        raise Bad("bad_value", f"name {text[:40]!r} must have 1 to {MAX_NAME} bytes")
+        raise Bad("bad_value", f"name {text[:40]!r} must have 1 to {MAX_NAME} bytes", is_name=True)
     if not text.isprintable() or "+" in text or "#" in text:
-        raise Bad("bad_value", f"name {text[:40]!r} has a control character or a wildcard")
+        raise Bad("bad_value", f"name {text[:40]!r} has a control character or a wildcard", is_name=True)
     return text
 
 
@@ -204,25 +253,31 @@ def flatten(values: dict[str, Any], prefix: str = "", depth: int = 1) -> dict[st
         raise Bad("nested_too_deep", f"{prefix[:-1]} is nested deeper than {MAX_NESTING} levels")
     flat: dict[str, Value] = {}
     for key, value in values.items():
-        name = prefix + key
-        if value is None:
-            continue
-        if isinstance(value, list):
-            value = {str(index): item for index, item in enumerate(value)}  # noqa: PLW2901
-        inner = flatten(value, f"{name}.", depth + 1) if isinstance(value, dict) else {name_of(name): value}
-        for inner_name, item in inner.items():
-            if inner_name in flat:
-                raise Bad("bad_value", f"{inner_name!r} is there twice: once nested, once with dots")
-            flat[inner_name] = value_of(inner_name, item)
+        try:
+            _add(flat, prefix + key, value, depth)
+        except Bad as bad:
+            raise bad.under(key) from None
     if len(flat) > MAX_METRICS:
         raise Bad("too_many_metrics", f"{len(flat)} metrics in one message; at most {MAX_METRICS}")
     return flat
 
 
+def _add(flat: dict[str, Value], name: str, value: object, depth: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, list):
+        value = {str(index): item for index, item in enumerate(value)}
+    inner = flatten(value, f"{name}.", depth + 1) if isinstance(value, dict) else {name_of(name): value_of(name, value)}
+    if not flat.keys().isdisjoint(inner):
+        twice = min(flat.keys() & inner.keys())
+        raise Bad("bad_value", f"{twice!r} is there twice: once nested, once with dots", is_name=True)
+    flat.update(inner)
+
+
 def milliseconds(ts: object) -> int:
     """Read an instant given in s, ms or µs (told by magnitude) as ms since the epoch; "bad_timestamp" otherwise."""
     if isinstance(ts, bool) or not isinstance(ts, int | float) or ts != ts:  # noqa: PLR0124  NaN alone is unlike itself
-        raise Bad("bad_timestamp", f"ts is {brief(ts)}; it must be a number: s, ms or µs since 1970, UTC")
+        raise Bad("bad_timestamp", f"ts is {brief(ts)}; it must be a number: s, ms or µs since 1970, UTC", path=("ts",))
     size = abs(ts)
     if size < _BELOW_S:
         return round(ts * 1000)
@@ -230,13 +285,13 @@ def milliseconds(ts: object) -> int:
         return round(ts)
     if size < _BELOW_US:
         return round(ts / 1000)
-    raise Bad("bad_timestamp", f"ts is {brief(ts)}, which is no time in s, ms or µs since 1970")
+    raise Bad("bad_timestamp", f"ts is {brief(ts)}, which is no time in s, ms or µs since 1970", path=("ts",))
 
 
 def counter(name: str, value: object) -> int:
     """Check one of a device's own counters (`boot`, `seq`): an integer from 0."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNTER:
-        raise Bad("bad_value", f"{name} is {brief(value)}; it must be an integer from 0 to 2^63 - 1")
+        raise Bad("bad_value", f"{name} is {brief(value)}; it must be an integer from 0 to 2^63 - 1", path=(name,))
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from devices import values as v
@@ -21,22 +22,34 @@ def meta(key: str, message: Message) -> list[Announce]:
         return []  # a retained announcement was withdrawn; what was learned stays
     given = v.json_of(message.payload)
     if not isinstance(given, dict):
-        raise Bad("bad_value", f'meta is {v.brief(given)}; it must be an object such as {{"name": "Pump"}}')
+        raise Bad("bad_value", f'meta is {v.brief(given)}; it must be an object such as {{"name": "Pump"}}', path=())
     metrics, commands = given.get("metrics") or {}, given.get("commands") or {}
     if not isinstance(metrics, dict) or not isinstance(commands, dict):
-        raise Bad("bad_value", "metrics and commands must be objects: name → description")
+        wrong = "commands" if isinstance(metrics, dict) else "metrics"
+        raise Bad("bad_value", "metrics and commands must be objects: name → description", path=(wrong,))
     if len(metrics) > v.MAX_METRICS or len(commands) > v.MAX_METRICS:
-        raise Bad("too_many_metrics", f"at most {v.MAX_METRICS} metrics and as many commands")
+        many = "metrics" if len(metrics) > v.MAX_METRICS else "commands"
+        raise Bad("too_many_metrics", f"at most {v.MAX_METRICS} metrics and as many commands", path=(many,))
     return [
         Announce(
             device=key,
             name=label(given, "name"),
             model=label(given, "model"),
             fw=label(given, "fw"),
-            metrics={v.name_of(name): _metric(name, spec) for name, spec in metrics.items()},
-            commands={command_name(name): _command(name, spec) for name, spec in commands.items()},
+            metrics=_described("metrics", metrics, v.name_of, _metric),
+            commands=_described("commands", commands, command_name, _command),
         ),
     ]
+
+
+def _described(
+    part: str, specs: dict[str, Any], check: Callable[[str], str], read: Callable[[str, object], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    known = {}
+    for name, spec in specs.items():
+        with v.within(part, name):
+            known[check(name)] = read(name, spec)
+    return known
 
 
 def meta_item(key: str, item: str, message: Message) -> list[Announce]:
@@ -46,8 +59,12 @@ def meta_item(key: str, item: str, message: Message) -> list[Announce]:
         return []
     spec = v.json_of(message.payload) if text.startswith("{") else text
     if isinstance(spec, dict) and "type" in spec:
-        return [Announce(device=key, commands={command_name(item): _command(item, spec)})]
-    return [Announce(device=key, metrics={v.name_of(item): _metric(item, spec)})]
+        name = command_name(item)
+        with v.within():
+            return [Announce(device=key, commands={name: _command(name, spec)})]
+    name = v.name_of(item)
+    with v.within():
+        return [Announce(device=key, metrics={name: _metric(name, spec)})]
 
 
 def label(given: dict[str, Any], name: str) -> str:
@@ -56,14 +73,17 @@ def label(given: dict[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > v.MAX_NAME:
-        raise Bad("bad_value", f"{name} is {v.brief(value)}; it must be a text of at most {v.MAX_NAME} characters")
-    return v.short_text(name, value)
+        problem = f"{name} is {v.brief(value)}; it must be a text of at most {v.MAX_NAME} characters"
+        raise Bad("bad_value", problem, path=(name,))
+    with v.within(name):
+        return v.short_text(name, value)
 
 
 def command_name(name: str) -> str:
     """Check a command's name: one level of a topic on every broker (nats-server cuts whoever sends it a space)."""
     if "/" in v.name_of(name) or " " in name:
-        raise Bad("bad_value", f"command name {name!r} must not have a slash or a space: it is one level of a topic")
+        problem = f"command name {name!r} must not have a slash or a space: it is one level of a topic"
+        raise Bad("bad_value", problem, is_name=True)
     return name
 
 
@@ -79,15 +99,18 @@ def _command(name: str, spec: object) -> dict[str, Any]:
     if isinstance(spec, str):
         spec = {"type": spec}
     if not isinstance(spec, dict) or spec.get("type") not in COMMAND_TYPES:
-        raise Bad("bad_value", f"command {name!r} needs a type: {', '.join(COMMAND_TYPES)}")
+        raise Bad("bad_value", f"command {name!r} needs a type: {', '.join(COMMAND_TYPES)}", path=("type",))
     known: dict[str, Any] = {"type": spec["type"]}
     for limit in ("min", "max", "step"):
         if spec.get(limit) is not None:
-            known[limit] = number(f"{name}.{limit}", spec[limit])
+            with v.within(limit):
+                known[limit] = number(f"{name}.{limit}", spec[limit])
     if "min" in known and "max" in known and known["min"] > known["max"]:
-        raise Bad("bad_value", f"{name}.min is {known['min']}, above {name}.max, which is {known['max']}")
+        problem = f"{name}.min is {known['min']}, above {name}.max, which is {known['max']}"
+        raise Bad("bad_value", problem, path=("min",))
     if spec["type"] == "enum":
-        known["options"] = _options(name, spec.get("options"))
+        with v.within("options"):
+            known["options"] = _options(name, spec.get("options"))
     if unit := label(spec, "unit"):
         known["unit"] = unit
     return known
@@ -104,4 +127,8 @@ def number(name: str, value: object) -> float:
 def _options(name: str, options: object) -> list[Value]:
     if not isinstance(options, list) or not 0 < len(options) <= v.MAX_METRICS:
         raise Bad("bad_value", f"command {name!r} is an enum: it needs options, a list of 1 to {v.MAX_METRICS}")
-    return [v.value_of(f"{name}.options", option) for option in options]
+    known = []
+    for index, option in enumerate(options):
+        with v.within(str(index)):
+            known.append(v.value_of(f"{name}.options", option))
+    return known

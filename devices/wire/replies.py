@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from devices import values as v
 from devices.values import Bad
@@ -11,6 +12,8 @@ from devices.wire.events import Ack, Presence
 
 if TYPE_CHECKING:
     from devices.wire.events import AckStatus, Message
+
+Part = TypeVar("Part")
 
 ACK_STATUS: Final[dict[str, AckStatus]] = {
     "accepted": "received",
@@ -26,7 +29,7 @@ def status(key: str, message: Message) -> Presence:
     given = v.json_of(message.payload) if text.startswith("{") else {"state": text}
     state = str(given.get("state")).lower()
     if state not in ("online", "offline"):
-        raise Bad("bad_value", f"status is {text[:40]!r}; it must be online or offline")
+        raise Bad("bad_value", f"status is {text[:40]!r}; it must be online or offline", path=("state",))
     sleep_s = given.get("sleep_s")
     return Presence(
         device=key,
@@ -44,7 +47,7 @@ LONGEST_SLEEP_S: Final = 366 * 86_400
 
 def _sleep(sleep_s: object) -> int:
     if v.counter("sleep_s", sleep_s) > LONGEST_SLEEP_S:
-        raise Bad("bad_value", f"sleep_s is {sleep_s}; it must be seconds, at most a year")
+        raise Bad("bad_value", f"sleep_s is {sleep_s}; it must be seconds, at most a year", path=("sleep_s",))
     return v.counter("sleep_s", sleep_s)
 
 
@@ -55,18 +58,32 @@ def ack(key: str, cid: str, message: Message) -> Ack:
     said = ACK_STATUS.get(str(given.get("status")).lower())
     if said is None:
         words = ", ".join(ACK_STATUS)
-        raise Bad("bad_value", f"ack is {text[:40]!r}; it must be ok, error <text>, or have a status: {words}")
-    value = given.get("value")
-    progress = given.get("progress")
+        problem = f"ack is {text[:40]!r}; it must be ok, error <text>, or have a status: {words}"
+        raise Bad("bad_value", problem, path=("status",))
     return Ack(
         device=key,
         cid=v.name_of(cid),
         status=said,
         received_at=message.received_at,
-        value=None if value is None else v.value_of("value", value),
-        message=v.short_text("message", str(given.get("message") or "")),
-        progress=None if progress is None else min(1.0, max(0.0, number("progress", progress))),
+        value=_part(given, "value", v.value_of),
+        message=_part(given, "message", _message) or "",
+        progress=_part(given, "progress", _progress),
     )
+
+
+def _part(given: dict[str, Any], name: str, read: Callable[[str, Any], Part]) -> Part | None:
+    if (part := given.get(name)) is None:
+        return None
+    with v.within(name):
+        return read(name, part)
+
+
+def _message(name: str, message: object) -> str:
+    return v.short_text(name, str(message or ""))
+
+
+def _progress(name: str, progress: object) -> float:
+    return min(1.0, max(0.0, number(name, progress)))
 
 
 def _plain(text: str) -> dict[str, str]:

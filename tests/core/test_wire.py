@@ -499,6 +499,128 @@ def test_a_refusal_names_the_place_and_the_remedy(level: str, payload: bytes | s
     assert refused(f"hub/kitchen/{level}", payload).detail == sentence
 
 
+HALF = "\\ud800"
+DEEP = "[" * 8
+
+
+@pytest.mark.parametrize(
+    ("level", "payload"),
+    [
+        # no text, no JSON
+        ("telemetry", b'{"t":"\xc3\xa9|\xff"}'),
+        ("telemetry/t", b"  \xc2\xb0|\xff"),
+        ("status", b"on|\xffline"),
+        ("telemetry", "|"),
+        ("telemetry", "|  "),
+        ("telemetry", "|t=1"),
+        ("telemetry", '{"t":1|'),
+        ("telemetry", '{"t":1}|x'),
+        ("telemetry", '{"é":1}|{"t":2}'),
+        ("telemetry", '{"t":0|12}'),
+        ("telemetry", '{"t":|tru}'),
+        ("telemetry", '{"t":tru|'),
+        ("telemetry", '{"t":|nulx}'),
+        ("telemetry", '{"a":true,"t":|falsy}'),
+        ("telemetry", '{"true"|x:1}'),
+        ("telemetry", '{"t":|NaN}'),
+        ("telemetry", '{"t":1,|}'),
+        ("telemetry", '{"t":"\\|x"}'),
+        ("telemetry", '{"t":"\\u00|zz"}'),
+        ("telemetry", f'{{"ok":"\\ud83d\\ude00","no":"\\\\ud800|{HALF}"}}'),
+        ("telemetry", f'{{"t":"|{HALF} and more"}}'),
+        ("telemetry", f'{{"t":"|{HALF}\\u0041"}}'),
+        ("telemetry", '{"t":"|\\udc00"}'),
+        ("telemetry", f'{{"t":"|{HALF}'),
+        ("telemetry", '{"t":"\\ud83d\\ude00|'),
+        # nested, doubled, too big
+        ("telemetry", "[" * 10 + "|" + "[" * 59_990),
+        ("telemetry", '{"t":"[[[[[[[[[[[[\\"[","u":[' + DEEP + "|[1]" + "]" * 9 + "}"),
+        ("telemetry", '{"a":{"b":1},"é":{"b":1,|"b":2}}'),
+        ("telemetry", '[{"t":1},{"a:b":1,"t":1,|"\\u0074":2}]'),
+        ("telemetry", '{"9e999":"1e999","t":|1e999}'),
+        ("telemetry", '{"a":-1.5,"t":|-1e999,"u":2e999}'),
+        ("telemetry", '{"t":|' + "9" * 5000 + "}"),
+        # values
+        ("telemetry", '{"a":1,"t":|9007199254740992}'),
+        ("telemetry", '{"t" : |"\\u0000"}'),
+        ("telemetry", '{"é":1,"a":{"b":[0,\n|9007199254740992]}}'),
+        ("telemetry", '{"a.b":1,|"a":{"b":2}}'),
+        ("telemetry", '{"a":{"b":1},|"a.b":2}'),
+        ("telemetry", '{"a":{"a.b":1},"a.b":{"b":1,"c":|9007199254740992}}'),
+        ("telemetry", '{"u":1,|"":1}'),
+        ("telemetry", '{"u":1,|"a\\u000a":1}'),
+        ("telemetry", '{"values":{"t":|9007199254740992},"u":2}'),
+        ("telemetry", '{"values":{"u":2},"t":|9007199254740992}'),
+        ("telemetry", '{"t":1,"values":{|"t":2}}'),
+        ("telemetry", '{"values":|[1]}'),
+        ("telemetry", " |{}"),
+        ("telemetry", "|21.5"),
+        ("telemetry", "|[]"),
+        ("telemetry", '[{"t":1}, |7]'),
+        ("telemetry", '[{"t":1},|{"t":null}]'),
+        ("telemetry", '[{"t":1},{"ts":5,"t":|9007199254740992}]'),
+        ("telemetry", '{"t":1,"ts":|"now"}'),
+        ("telemetry", '{"t":1,"dt":|5}'),
+        ("telemetry", '{"t":1,"boot":1,"seq":|-1}'),
+        ("telemetry", '{"t":1,"device":|"attic"}'),
+        ("location", '{"lat":|"52","lon":1}'),
+        ("location", '|{"lat":52}'),
+        ("location", "|[]"),
+        # plain texts
+        ("telemetry/t", " |nan"),
+        ("telemetry/t", " 21.5|\0"),
+        ("telemetry/t", "|"),
+        ("ack/c1", "error é|\0"),
+        ("status", "\n|up"),
+        # the rest
+        ("status", '{"state":|"up"}'),
+        ("status", '{"state":"online","sleep_s":|-1}'),
+        ("status", '{"state":"online","fw":|1.2}'),
+        ("status", '{"state":"online","fw":|"\\u0000"}'),
+        ("ack/c1", '{"status":|"done"}'),
+        ("ack/c1", '|{"value":1}'),
+        ("ack/c1", '{"status":"ok","value":|[1]}'),
+        ("ack/c1", '{"status":"ok","message":|"\\u0000"}'),
+        ("ack/c1", '{"status":"ok","progress":|"40%"}'),
+        ("meta", "|[]"),
+        ("meta", '{"name":|7}'),
+        ("meta", '{"metrics":|["t"]}'),
+        ("meta", '{"metrics":{},"commands":|7}'),
+        ("meta", '{"metrics":{"t":|7}}'),
+        ("meta", '{"metrics":{"t":"°C","u":{"unit":|7}}}'),
+        ("meta", '{"metrics":{"t":{},|"":{}}}'),
+        ("meta", '{"commands":{"led":|{}}}'),
+        ("meta", '{"commands":{|"a b":"bool"}}'),
+        ("meta", '{"commands":{"s":{"type":"number","min":|"5"}}}'),
+        ("meta", '{"commands":{"s":{"type":"number","min":|9,"max":5}}}'),
+        ("meta", '{"commands":{"m":{"type":"enum","options":[1,|null]}}}'),
+        ("meta/t", '{"unit":|7}'),
+        ("meta/t", '{"type":|"float"}'),
+        ("meta/t", "|" + "x" * 129),
+    ],
+)
+def test_a_refusal_tells_the_byte_at_which_the_fault_stands(level: str, payload: bytes | str) -> None:
+    before, _, behind = (payload.encode() if isinstance(payload, str) else payload).partition(b"|")
+    bad = refused(f"hub/kitchen/{level}", before + behind)
+    assert bad.position == len(before), bad
+
+
+@pytest.mark.parametrize(
+    "topic", ["hub/kitchen/temperature", "hub/Kitchen/status", "hub/kitchen/telemetry/a+", "hub/kitchen/meta/", "x"]
+)
+def test_a_fault_of_the_topic_has_no_place_in_the_payload(topic: str) -> None:
+    assert refused(topic, b"1").position is None
+
+
+def test_what_is_too_large_is_at_fault_from_the_first_byte_too_many() -> None:
+    assert refused("hub/kitchen/telemetry", b"1" * (KIB_64 + 1)).position == KIB_64
+
+
+def test_the_byte_that_the_sentence_names_is_the_one_of_the_position() -> None:
+    bad = refused("hub/kitchen/telemetry", '{"temperature":21.5,"on":tru}')
+    assert (bad.detail, bad.position) == ("JSON is malformed: invalid character (byte 25)", 25)
+
+
 def test_exactly_at_the_limits_everything_is_taken() -> None:
     payload = b'{"t":"%s"' % (b"x" * 1024)
     assert frame("hub/kitchen/telemetry", payload + b" " * (KIB_64 - len(payload) - 1) + b"}").values == {
