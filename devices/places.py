@@ -17,6 +17,9 @@ import msgspec
 _TEXT: Final = rb'"(?:[^"\\]|\\.)*+"?'
 _BRACKETS: Final = re.compile(_TEXT + rb"|([\[{])|([\]}])", re.DOTALL)
 _NUMBERS: Final = re.compile(_TEXT + rb"|(-?\d[\d.eE+-]*+)", re.DOTALL)
+_SHAPE: Final = re.compile(
+    rb"(?P<name>" + _TEXT + rb")\s*+:|" + _TEXT + rb"|(?P<open>[\[{])|(?P<close>[\]}])", re.DOTALL
+)
 _ESCAPES: Final = re.compile(
     rb"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(u[dD][89a-fA-F])|.)", re.DOTALL
 )
@@ -89,26 +92,27 @@ def _is_no_word(said: bytes) -> bool:
     return said[:1] in {b"t", b"f", b"n"} and not any(word.startswith(said) for word in (b"true", b"false", b"null"))
 
 
-def doubled(payload: bytes) -> tuple[str, int]:
+def doubled(payload: bytes) -> tuple[str, int] | None:
     """Name the first member of valid JSON that stands twice in one object, and where it stands the second time."""
-    text = payload.decode("latin-1")
-    return next(_doubled(text, _after_space(text, 0)))
+    seen: list[set[str]] = []
+    for found in _SHAPE.finditer(payload):
+        match found.lastgroup:
+            case "open":
+                seen.append(set())
+            case "close":
+                seen.pop()
+            case "name":
+                name = msgspec.json.decode(found["name"], type=str)
+                if name in seen[-1]:
+                    return name, found.start()
+                seen[-1].add(name)
+    return None
 
 
-def _doubled(text: str, at: int) -> Iterator[tuple[str, int]]:
-    seen = set()
-    for name, begins, value in _members(text, at):
-        if name in seen:
-            yield name, begins
-        seen.add(name)
-        if text[value] in "{[":
-            yield from _doubled(text, value)
-
-
-def member(payload: bytes, path: Sequence[str], *, name: bool = False) -> int:
+def member(payload: bytes, path: Sequence[str], *, is_name: bool) -> int:
     """Where in valid JSON the value at the end of `path` begins, or its name; what lacks it, when it is not there.
 
-    An array's items are called "0", "1", …; what is no JSON object or array is one value, whatever the path is.
+    An array's items are called "0", "1", …
     """
     text = payload.decode("latin-1")
     at = start(payload)
@@ -116,13 +120,13 @@ def member(payload: bytes, path: Sequence[str], *, name: bool = False) -> int:
         found = next(((begins, value) for called, begins, value in _members(text, at) if called == step), None)
         if found is None:
             return at
-        at = found[0] if name and number == len(path) else found[1]
+        at = found[0] if is_name and number == len(path) else found[1]
     return at
 
 
 def _members(text: str, at: int) -> Iterator[tuple[str, int, int]]:
     """Each member of the object or array at `at`: its name or number, where it begins, where its value begins."""
-    if text[at : at + 1] not in ("{", "["):
+    if text[at] not in "{[":
         return
     is_object = text[at] == "{"
     at = _after_space(text, at + 1)

@@ -95,7 +95,10 @@ class Bad(ValueError):
         """Find the position in the payload, where it follows from the path."""
         if self.position is None and self.path is not None:
             nul = payload.find(0)  # only a plain text can have one
-            self.position = nul if nul >= 0 else places.member(payload, self.path, name=self.is_name)
+            at = places.start(payload) if nul < 0 else nul
+            if self.path and _is_json(payload):
+                at = places.member(payload, self.path, is_name=self.is_name)
+            self.position = at
         return self
 
 
@@ -142,6 +145,13 @@ def json_of(payload: bytes) -> Any:  # noqa: ANN401  JSON is any of six types
     return decoded
 
 
+def _is_json(payload: bytes) -> bool:
+    try:
+        return isinstance(json_of(payload), dict | list)
+    except Bad:
+        return False
+
+
 def _not_json(payload: bytes, said: str) -> Bad:
     if not payload.strip():
         return Bad("not_json", "the payload is empty", position=0)
@@ -172,9 +182,8 @@ def _refuse_duplicate_keys(payload: bytes, decoded: dict[str, Any] | list[Any]) 
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
-        if len(result) < len(items):
-            name, at = places.doubled(payload)
-            raise Bad("bad_value", f"key {name!r} appears twice in one object", position=at)
+        if len(result) < len(items) and (doubled := places.doubled(payload)):
+            raise Bad("bad_value", f"key {doubled[0]!r} appears twice in one object", position=doubled[1])
         return result
 
     json.loads(payload, object_pairs_hook=pairs)

@@ -572,6 +572,8 @@ DEEP = "[" * 8
         ("telemetry/t", "|"),
         ("ack/c1", "error é|\0"),
         ("status", "\n|up"),
+        ("meta/t", "|" + "[" * 60_000),
+        ("ack/c1", '|[{"status":"ok"}'),
         # the rest
         ("status", '{"state":|"up"}'),
         ("status", '{"state":"online","sleep_s":|-1}'),
