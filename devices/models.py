@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.conf import settings
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
@@ -196,12 +198,16 @@ class Rolled(models.Model):
         return f"{self.device_id} rolled up to {self.seq}"
 
 
+# Of events.
+KINDS: Final = ("presence", "boot", "numbering", "repair", "replay")
+
+
 class Event(models.Model):
-    """What happened to a device and is no reading: it came or went, it started again, frames of it are missing."""
+    """What happened to a device and is no reading: it came or went, started again, misses frames, was repaired."""
 
     device = models.ForeignKey(Device, models.CASCADE, related_name="events")
     at = models.BigIntegerField()
-    kind = models.CharField(max_length=12, choices=[(kind, kind) for kind in ("presence", "boot", "numbering")])
+    kind = models.CharField(max_length=12, choices=[(kind, kind) for kind in KINDS])
     state = models.CharField(max_length=8, blank=True)
     because = models.CharField(max_length=200)
 

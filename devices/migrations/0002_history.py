@@ -137,7 +137,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('at', models.BigIntegerField()),
-                ('kind', models.CharField(choices=[('presence', 'presence'), ('boot', 'boot'), ('numbering', 'numbering')], max_length=12)),
+                ('kind', models.CharField(choices=[('presence', 'presence'), ('boot', 'boot'), ('numbering', 'numbering'), ('repair', 'repair'), ('replay', 'replay')], max_length=12)),
                 ('state', models.CharField(blank=True, max_length=8)),
                 ('because', models.CharField(max_length=200)),
                 ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='devices.device')),
