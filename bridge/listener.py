@@ -8,11 +8,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from django.conf import settings
 from django.db import Error as DatabaseError
 
 from bridge import mqtt
+from bridge.limits import Limits
 from bridge.threads import Threads, now_ms
-from devices.batch import Batch, sort
+from devices.batch import Batch, Rejected, sort
 from devices.dialects import native
 from devices.intake import Stored, store
 
@@ -47,6 +49,7 @@ class Listener:
         self.inbound: mqtt.Inbound | None = None
         self._book = book
         self._tell = tell
+        self._limits = Limits(settings.HUB_RATE, settings.HUB_BURST)
         self._stopping = asyncio.Event()
         # A thread of its own: page views and ingest do not wait for each other in the one-process demo.
         self._thread = Threads("bridge-store", 1)
@@ -94,19 +97,25 @@ class Listener:
 
     async def take(self, inbound: mqtt.Inbound, messages: Sequence[wire.Message]) -> bool:
         """Take one batch: store it (however long the database is away), acknowledge, tell. False: told to stop."""
-        stored = await self._stored(messages)
+        within, limited = self._within(inbound, messages)
+        stored = await self._stored(within, limited)
         if stored is None:
             return False
         inbound.ack(messages)
         await self._tell(stored)
         return True
 
-    async def _stored(self, messages: Sequence[wire.Message]) -> Stored | None:
+    async def _stored(self, messages: Sequence[wire.Message], limited: list[Rejected]) -> Stored | None:
         while True:
             try:
-                return await self._thread.run(store, await self._sorted(messages), now_ms())
+                batch = await self._sorted(messages)
+                batch.limited = limited
+                stored = await self._thread.run(store, batch, now_ms())
             except DatabaseError as error:
                 logger.warning("cannot store %d messages (%s); holding them unacknowledged", len(messages), error)
+            else:
+                self._limits.charge(batch.origins, self._book.directory)
+                return stored
             await self._pause()
             if self._stopping.is_set():
                 return None
@@ -119,6 +128,14 @@ class Listener:
             await self._book.reload()
             batch = sort(messages, native.read, self._book.directory)
         return batch
+
+    def _within(
+        self, inbound: mqtt.Inbound, messages: Sequence[wire.Message]
+    ) -> tuple[Sequence[wire.Message], list[Rejected]]:
+        """Set apart what is over its device's limits. What the broker kept while we were away is no flood."""
+        if not inbound.caught_up:
+            return messages, []
+        return self._limits.split(messages, self._book.directory)
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):

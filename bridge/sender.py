@@ -16,7 +16,7 @@ from devices.dialects import native
 
 if TYPE_CHECKING:
     from bridge.threads import Threads
-    from devices.dialects import Order
+    from devices.dialects import Order, Publish
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,17 @@ class Sender:
         """Have `run` finish the command that is being sent, and return."""
         self._stopping.set()
         self._news.set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to publish on."""
+        return self.outbound is not None and self.outbound.is_open
+
+    async def say(self, publish: Publish) -> None:
+        """Publish what may get lost (QoS 0)."""
+        if self.outbound is not None:
+            with suppress(mqtt.NotSentError):
+                await self.outbound.publish(publish.topic, publish.payload, qos=0, retain=False)
 
     async def run(self) -> None:
         """Keep the connection, and send what is rung for, until told to stop."""

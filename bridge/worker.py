@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 from bridge.announcer import Announcer
 from bridge.book import Book, OpenAccounts
 from bridge.listener import Listener
+from bridge.notices import Notices
 from bridge.relay import Relay
 from bridge.sender import Sender
 from bridge.threads import Threads, now_ms
@@ -61,6 +62,7 @@ class Worker:
         self.announcer = Announcer(self._summaries)
         self.listener = Listener(url, f"{client_id}-in", self.book, self.tell)
         self.sender = Sender(url, f"{client_id}-out", self.threads)
+        self.notices = Notices()
         self.stopping = asyncio.Event()
         self._alive = alive
         self._registry_news = asyncio.Event()
@@ -87,6 +89,7 @@ class Worker:
                 tasks.create_task(self._sweep(), name="bridge sweep"),
                 tasks.create_task(self._keep_accounts(), name="bridge accounts"),
                 tasks.create_task(self.announcer.run(), name="bridge announce"),
+                tasks.create_task(self.notices.run(lambda: self.book.directory, self.sender), name="bridge notices"),
             ]
             await self.stopping.wait()
             self.listener.stop()
@@ -111,8 +114,9 @@ class Worker:
     # -- in: what the listener has stored
 
     async def tell(self, stored: Stored) -> None:
-        """Announce what was stored, where somebody watches; states always, and what they let go ahead."""
+        """Announce what was stored, where somebody watches; states always. Tell devices what became of their frames."""
         now = time.monotonic()
+        self.notices.put(stored.receipts, stored.rejects)
         for message in stored.announcements:
             entry = self.book.directory.get(str(message.get("device", "")))
             self.announcer.put(message, entry.fleet if entry else None, now)

@@ -48,7 +48,10 @@ def rejected(message: wire.Message, bad: Bad) -> Rejected:
 
 
 class Batch(msgspec.Struct, kw_only=True):
-    """What one commit stores. `events` keeps the order of arrival; `origins`: which message said each of them."""
+    """What one commit stores. `events` keeps the order of arrival; `origins`: which message said each of them.
+
+    `limited`: what was refused unread, and is not among the messages.
+    """
 
     messages: Sequence[wire.Message]
     events: list[wire.Frame | wire.Presence] = []
@@ -56,6 +59,7 @@ class Batch(msgspec.Struct, kw_only=True):
     announces: list[wire.Announce] = []
     acks: list[wire.Ack] = []
     rejects: list[Rejected] = []
+    limited: list[Rejected] = []
 
     @property
     def stranger(self) -> bool:

@@ -55,7 +55,7 @@ def store(batch: Batch, now: int) -> Stored:
             raise
         if len(batch.messages) > 1:
             logger.warning("a batch of %d cannot be stored whole: %s", len(batch.messages), error)
-        return _in_halves(batch.messages, registry.directory(), now)
+        return _apart(batch, now)
 
 
 def _commit(batch: Batch, now: int) -> Stored:
@@ -69,7 +69,7 @@ def _commit(batch: Batch, now: int) -> Stored:
                 logger.info(
                     "an answer of %s to %s changes nothing: it is late, doubled or another's", ack.device, ack.cid
                 )
-        refused = [*batch.rejects, *(_refused(batch, one) for one in recorded.refused)]
+        refused = [*batch.limited, *batch.rejects, *(_refused(batch, one) for one in recorded.refused)]
         rejects.keep(refused, now)
     return Stored(
         announcements=[*recorded.states, *recorded.frames],
@@ -89,11 +89,17 @@ def _refused(batch: Batch, one: telemetry.Refused) -> Rejected:
 
 
 @transaction.atomic
-def _in_halves(messages: Sequence[wire.Message], directory: Mapping[str, registry.Entry], now: int) -> Stored:
+def _apart(batch: Batch, now: int) -> Stored:
     """Store what can be stored: a message that is refused becomes a Reject and costs itself only.
 
     Still one transaction: when the database goes away meanwhile, nothing was stored, and all of it may come again.
     """
+    stored = _commit(Batch(messages=[], limited=batch.limited), now)
+    stored.add(_in_halves(batch.messages, registry.directory(), now))
+    return stored
+
+
+def _in_halves(messages: Sequence[wire.Message], directory: Mapping[str, registry.Entry], now: int) -> Stored:
     try:
         return _commit(sort(messages, wire.read, directory), now)
     except (Error, ValueError) as error:

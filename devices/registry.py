@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 import msgspec
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Coalesce
 
 from devices import sealing, telemetry, values, wellknown, wire
 from devices.errors import Refusal, device_unknown
@@ -28,12 +29,14 @@ MAX_COMMANDS: Final = 200
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What the bridge has to know of a device to take its messages."""
+    """What the bridge has to know of a device to take its messages. `rate`, `burst`: None: as the settings say."""
 
     pk: int
     enabled: bool
     gateway: str | None
     fleet: str
+    rate: int | None = None
+    burst: int | None = None
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -229,8 +232,9 @@ def changed(key: str) -> None:
 
 def directory() -> dict[str, Entry]:
     """Return every registered device by key."""
-    rows = Device.objects.values_list("key", "pk", "enabled", "gateway__key", "fleet__slug")
-    return {key: Entry(pk, enabled, gateway, fleet) for key, pk, enabled, gateway, fleet in rows}
+    limits = (Coalesce("rate", "fleet__rate"), Coalesce("burst", "fleet__burst"))
+    rows = Device.objects.values_list("key", "pk", "enabled", "gateway__key", "fleet__slug", *limits)
+    return {key: Entry(*entry) for key, *entry in rows}
 
 
 def account_versions() -> dict[str, int]:

@@ -23,6 +23,8 @@ D = TypeVar("D")
 SECRETS = ("DATABASE_URL", "REDIS_URL", "MQTT_URL", "SECRET_KEY")
 DATABASES = ("sqlite", "postgres", "postgresql")
 MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+# What databases hold in a column of a device's own limits.
+MOST = 2**31 - 1
 WORDS_FOR_TRUE = ("1", "true", "yes", "on")
 WORDS_FOR_FALSE = ("0", "false", "no", "off")
 
@@ -61,6 +63,8 @@ class Env:
     allowed_hosts: tuple[str, ...]
     hub_origins: tuple[str, ...]
     hub_data: Path
+    hub_rate: int
+    hub_burst: int
     hub_debug: bool
 
     @property
@@ -114,6 +118,8 @@ class _Reader:
             allowed_hosts=self.parsed("ALLOWED_HOSTS", listed, LOOPBACK),
             hub_origins=self.parsed("HUB_ORIGINS", origins, ()),
             hub_data=data,
+            hub_rate=self.parsed("HUB_RATE", count, 1_000),
+            hub_burst=self.parsed("HUB_BURST", count, 30_000),
             hub_debug=self.parsed("HUB_DEBUG", yes_or_no, default=False),
         )
         if self.mistakes:
@@ -245,6 +251,13 @@ def origins(text: str) -> tuple[str, ...]:
                 f"holds {origin!r}; it must be a full origin such as https://hub.example.org, with nothing after it."
             )
     return found
+
+
+def count(text: str) -> int:
+    """A number of something of which there is at least one."""
+    if not text.isdecimal() or not 0 < int(text) <= MOST:
+        raise ValueError(f"is {text!r}; it must be a number from 1 to {MOST}.")
+    return int(text)
 
 
 def yes_or_no(text: str) -> bool:

@@ -20,6 +20,7 @@ MQTT_PUBLIC_PORT = ENV.mqtt_public_port
 BROKER_ACCOUNTS = ENV.broker_accounts
 REDIS_URL = ENV.redis_url
 HUB_DATA = ENV.hub_data
+HUB_RATE, HUB_BURST = ENV.hub_rate, ENV.hub_burst
 HUB_ORIGINS = ENV.hub_origins
 
 SECRET_KEY = ENV.secret_key

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # Messages read but not yet stored. QoS 1 is bounded by what the broker lets be in flight (2,000 in our configuration);
 # a flood of QoS 0 is not, so beyond this the socket is left unread and TCP slows the broker down.
 BACKLOG: Final = 20_000
+# Once nothing waits to be stored this long after connecting, what the broker had kept has come.
+SETTLED_S: Final = 2.0
 
 
 class Inbound:
@@ -48,11 +50,15 @@ class Inbound:
         self._paused = False
         self._finishing = False
         self._open = False
+        self._opened_at = 0.0
+        # Whether nothing is left of what the broker kept while nobody listened.
+        self.caught_up = False
 
     async def __aenter__(self) -> Self:
         """Connect; DisconnectedError says why not."""
         await link.connect(self._client)
         self._open = True
+        self._opened_at = asyncio.get_running_loop().time()
         self._client._disconnected.add_done_callback(lambda _: self._news.set())
         return self
 
@@ -79,6 +85,7 @@ class Inbound:
             if self._client._disconnected.done():
                 raise DisconnectedError("the broker closed the connection")
             self._news.clear()
+            self.caught_up = self.caught_up or asyncio.get_running_loop().time() - self._opened_at >= SETTLED_S
             await self._news.wait()
         taken = [self._backlog.popleft() for _ in range(min(limit, len(self._backlog)))]
         if self._paused and not self._finishing and len(self._backlog) < BACKLOG // 2:

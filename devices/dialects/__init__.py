@@ -4,6 +4,8 @@ A dialect module has
     FILTERS: Sequence[str]                                   the MQTT filters it wants to hear
     read(message) -> (gateway key or None, list of events)   raises values.Bad and nothing else
     encode(command) -> Publish                               how an order travels to the device
+    receipt(receipt, gateway) -> Publish                     how it is told what is committed
+    error(rejected, more, gateway) -> Publish                how it is told what was refused
 """
 
 from __future__ import annotations

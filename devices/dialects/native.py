@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from devices import wire
 from devices.dialects import Order, Publish
 
+if TYPE_CHECKING:
+    from devices.batch import Rejected
+    from devices.numbering import Receipt
+
 FILTERS = (wire.FILTER,)
 read = wire.read
+
+
+def receipt(told: Receipt, gateway: str | None) -> Publish:
+    """Tell a device what of its frames is committed: hub/<key>/receipt, QoS 0."""
+    topic = wire.topic(told.device, wire.RECEIPT, gateway=gateway)
+    return Publish(topic=topic, payload=wire.receipt_payload(told), qos=0)
+
+
+def error(refused: Rejected, more: int, gateway: str | None) -> Publish:
+    """Tell a device what of its messages was refused: hub/<key>/error, QoS 0; `more` came after it."""
+    payload = wire.error_payload(refused.reason, refused.message.topic, refused.detail, more)
+    return Publish(topic=wire.topic(refused.key, wire.ERROR, gateway=gateway), payload=payload, qos=0)
 
 
 def encode(order: Order) -> Publish:

@@ -13,6 +13,7 @@ from devices.values import Bad
 from devices.wire import announcements, readings, replies
 from devices.wire.announcements import COMMAND_TYPES, command_name
 from devices.wire.events import Ack, AckStatus, Announce, Event, Frame, Message, Presence
+from devices.wire.notices import error_payload, receipt_payload
 from devices.wire.readings import REDELIVERY_MS, entry_of
 from devices.wire.topics import (
     ACK,
@@ -59,7 +60,9 @@ __all__ = [
     "command_topic",
     "device_of",
     "entry_of",
+    "error_payload",
     "read",
+    "receipt_payload",
     "topic",
 ]
 
