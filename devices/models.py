@@ -171,9 +171,9 @@ class Frame(models.Model):
 class Rollup(models.Model):
     """The readings of one device in one bucket of time: what a chart of a year reads instead of the journal.
 
-    tier    length of the bucket in ms (rollups.TIERS)
+    tier    length of the bucket in ms (buckets.TIERS)
     ts      its start, a multiple of tier
-    values  metric → [n, min, max, sum, last, at] (rollups.Bucket)
+    values  metric → [last, at, n, sum, min, max, texts], or [last, at] of a single number (buckets.Bucket)
     """
 
     pk = models.CompositePrimaryKey("device_id", "tier", "ts")
@@ -188,10 +188,17 @@ class Rollup(models.Model):
 
 
 class Rolled(models.Model):
-    """Up to which seq a device's journal is in its roll-ups. Its row lock says who is at it."""
+    """Up to which seq a device's journal is in its roll-ups. Its row lock says who is at it.
+
+    raw_from … day_from   the ts from which on the journal and each tier are whole; before it something was pruned
+    """
 
     device = models.OneToOneField(Device, models.CASCADE, primary_key=True, related_name="rolled")
     seq = models.BigIntegerField(default=0)
+    raw_from = models.BigIntegerField(default=0)
+    minute_from = models.BigIntegerField(default=0)
+    hour_from = models.BigIntegerField(default=0)
+    day_from = models.BigIntegerField(default=0)
 
     def __str__(self) -> str:
         """Say how far."""
@@ -225,7 +232,7 @@ class Repair(models.Model):
     """A range of a device's readings that somebody marked as bad. The journal stays; what is made of it leaves it out.
 
     metrics      which, or None for all; start and end in ms of the readings' ts, the end not included
-    rebuilt      whether the roll-ups say the same already
+    rebuilt      whether the roll-ups say the same already; rebuilt_to: if not, the ts before which they do
     """
 
     device = models.ForeignKey(Device, models.CASCADE, related_name="repairs")
@@ -238,6 +245,7 @@ class Repair(models.Model):
     undone_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     undone_at = models.BigIntegerField(null=True)
     rebuilt = models.BooleanField(default=False)
+    rebuilt_to = models.BigIntegerField(default=0)
 
     class Meta:
         """What is not rebuilt yet is looked for often."""

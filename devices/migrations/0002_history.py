@@ -30,6 +30,10 @@ class Migration(migrations.Migration):
             fields=[
                 ('device', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='rolled', serialize=False, to='devices.device')),
                 ('seq', models.BigIntegerField(default=0)),
+                ('raw_from', models.BigIntegerField(default=0)),
+                ('minute_from', models.BigIntegerField(default=0)),
+                ('hour_from', models.BigIntegerField(default=0)),
+                ('day_from', models.BigIntegerField(default=0)),
             ],
         ),
         migrations.AddField(
@@ -157,6 +161,7 @@ class Migration(migrations.Migration):
                 ('at', models.BigIntegerField()),
                 ('undone_at', models.BigIntegerField(null=True)),
                 ('rebuilt', models.BooleanField(default=False)),
+                ('rebuilt_to', models.BigIntegerField(default=0)),
                 ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='repairs', to='devices.device')),
                 ('undone_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
