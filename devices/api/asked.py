@@ -61,6 +61,18 @@ class Strict(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+class Between(Strict):
+    """A range of time: `from` belongs to it, `to` does not. The one is a word of the language, so no attribute."""
+
+    required = True
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Add the two to the fields of the class."""
+        limits: dict[str, Any] = {"min_value": 0, "max_value": values.MAX_COUNTER, "required": self.required}
+        ends = {name: serializers.IntegerField(**limits, help_text="ms, UTC") for name in ("from", "to")}
+        return {**ends, **super().get_fields()}
+
+
 class Shape(serializers.Serializer[Any]):
     """Fields of an answer."""
 
