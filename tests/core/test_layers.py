@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.presence",
         "devices.wellknown",
         "devices.batch",
+        "devices.buckets",
         "devices.numbering",
     ),
 )
