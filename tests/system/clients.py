@@ -86,7 +86,9 @@ class Listening:
 class Paho:
     """One device by paho: `with` connects, with a last will; `heard()` waits for the next order."""
 
-    def __init__(self, hub: Hub, device: Device, *, v5: bool = False, persistent: bool = False) -> None:
+    def __init__(
+        self, hub: Hub, device: Device, *, v5: bool = False, persistent: bool = False, hears: tuple[str, ...] = ()
+    ) -> None:
         self.device = device
         self._where = hub.mqtt_host, hub.mqtt_port
         self._inbox: queue.Queue[Heard] = queue.Queue()
@@ -102,7 +104,8 @@ class Paho:
         self._client.on_message = lambda _c, _u, message: self._inbox.put(
             Heard(message.topic, message.payload.decode(), message.retain)
         )
-        self._client.on_connect = lambda client, *_: client.subscribe(self.topic("cmd/#"), 1)
+        filters = [(self.topic(suffix), 1) for suffix in ("cmd/#", *hears)]
+        self._client.on_connect = lambda client, *_: client.subscribe(filters)
         # Publishes that the broker has acknowledged. (An info of paho's raises when it was queued while away.)
         self.acknowledged = 0
         self._client.on_publish = self._published
@@ -129,6 +132,11 @@ class Paho:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was heard that nobody has asked for yet."""
+        return not self._inbox.empty()
 
     @property
     def connected(self) -> bool:

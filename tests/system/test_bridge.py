@@ -73,6 +73,8 @@ def message(payload: str, topic: str = READING, **how: Any) -> wire.Message:
 class Witness:
     """Stands where the connection stands, and looks at the database from outside at the moment of the PUBACK."""
 
+    caught_up = True
+
     def __init__(self, inbound: mqtt.Inbound, log: list[Any]) -> None:
         self._inbound = inbound
         self._log = log
