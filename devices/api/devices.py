@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema, extend_schema_field, inline_ser
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import presence, registry, telemetry
+from devices import numbering, presence, registry, telemetry
 from devices.api.asked import Instant, Shape, Strict, View, body, query, user_of
 from devices.api.pages import Paged, page, paged
 from devices.models import Device, Head, Role
@@ -92,6 +92,18 @@ class HeadShape(Shape):
         return {name: ts for name, (_, ts) in head.values.items()}
 
 
+NumberingShape = inline_serializer(
+    "Numbering",
+    {
+        "boot": serializers.IntegerField(help_text="that was heard last"),
+        "newest": serializers.IntegerField(help_text="number of its newest frame"),
+        "committed": serializers.IntegerField(help_text="every frame of it up to this number is stored"),
+        "missing": serializers.IntegerField(help_text="frames that are not here though later ones are, of all boots"),
+    },
+    allow_null=True,
+)
+
+
 class DeviceShape(Shape):
     """A device in a list."""
 
@@ -105,6 +117,12 @@ class DeviceShape(Shape):
     created_at = Instant()
     presence = PresenceShape(source="head")
     head = HeadShape()
+    numbering = serializers.SerializerMethodField()
+
+    @extend_schema_field(NumberingShape)
+    def get_numbering(self, device: Device) -> dict[str, Any] | None:
+        """How the device's own numbering stands; null when it does not number its frames."""
+        return numbering.described(device.head.numbering)
 
 
 Kind = inline_serializer(
