@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from django.db import transaction
 
 from devices.errors import Refusal
-from devices.models import Device, Event, Frame, Head, Metric, Repair
+from devices.models import Device, Event, Metric, Repair, Rolled
 from devices.values import DAY_MS, EARLIEST_MS, MAX_COUNTER
 
 if TYPE_CHECKING:
@@ -110,18 +110,12 @@ def _check_names(device: Device, names: frozenset[str]) -> None:
 
 
 def _still_whole(device: Device, start: int) -> None:
-    """Refuse what the roll-ups could not follow: they are built from whole days of the journal.
-
-    What was pruned arrived before the oldest frame that is kept, and happened before it arrived, but for clocks ahead.
-    """
-    # Held until the row is written: no frame comes between.
-    head = Head.objects.select_for_update(of=("self",)).get(pk=device.pk)
-    oldest = Frame.objects.filter(device=device).order_by("seq").values_list("seq", "received_at").first()
-    first, since = oldest or (head.seq + 1, start + 1)
-    if first == 1 or since <= start - start % DAY_MS:
-        return
-    message = "Frames of that day are not kept any more (keep_raw), so that its history could not be computed anew."
-    raise Refusal("too_old", message, 409, {"from": "is on a day of which frames were deleted"})
+    """Refuse what the roll-ups could not follow: they are built from whole days of the journal."""
+    Rolled.objects.get_or_create(device=device)
+    # Held until the row is written: whoever prunes finds it, or has pruned before.
+    if Rolled.objects.select_for_update().get(pk=device.pk).raw_from > start - start % DAY_MS:
+        message = "Frames of that day are not kept any more (keep_raw), so that its history could not be computed anew."
+        raise Refusal("too_old", message, 409, {"from": "is on a day of which frames were deleted"})
 
 
 def _named(repair: Repair) -> str:

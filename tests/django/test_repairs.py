@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from devices import registry, repairs
+from devices import repairs
 from devices.errors import Refusal
-from devices.models import Device, Event, Frame, Repair
+from devices.models import Device, Event, Frame, Repair, Rolled
 from devices.repairs import Range
 from devices.values import DAY_MS
 from tests.django.conftest import NOW
@@ -73,9 +73,9 @@ def test_who_did_it_when_and_why_is_kept_for_ever(measured: Device, alice: User,
 def test_the_roll_ups_have_to_follow_both_times(measured: Device) -> None:
     repair = bad(measured)
     assert repair.rebuilt is False
-    Repair.objects.update(rebuilt=True)
+    Repair.objects.update(rebuilt=True, rebuilt_to=NOW)
     repairs.undo(repair, None, NOW)
-    assert repair.rebuilt is False
+    assert (repair.rebuilt, repair.rebuilt_to) == (False, 0)
     assert repairs.of(measured.pk, 0, NOW + DAY_MS) == []
 
 
@@ -110,8 +110,12 @@ def test_what_says_nothing_is_refused_by_name(
     assert not Repair.objects.exists()
 
 
+def pruned(device: Device, whole_from: int) -> None:
+    Rolled.objects.create(device=device, seq=3, raw_from=whole_from)
+
+
 def test_days_of_which_frames_were_deleted_cannot_be_repaired(measured: Device) -> None:
-    Frame.objects.filter(seq=1).delete()
+    pruned(measured, DAY + 1)
     assert refused(measured, None, NOW + 1500, NOW + 2000).code == "too_old"
     assert refused(measured, None, DAY + DAY_MS - 1, DAY + DAY_MS).code == "too_old"
     assert bad(measured, None, DAY + DAY_MS, DAY + DAY_MS + 1).pk
@@ -119,17 +123,10 @@ def test_days_of_which_frames_were_deleted_cannot_be_repaired(measured: Device) 
 
 def test_nor_can_they_be_taken_for_good_again(measured: Device) -> None:
     repair = bad(measured)
-    Frame.objects.filter(seq=1).delete()
+    Rolled.objects.update(raw_from=DAY + 1)
     with pytest.raises(Refusal, match="not kept any more"):
         repairs.undo(repair, None, NOW)
     assert Repair.objects.get().undone_at is None
-
-
-def test_nothing_is_left_of_a_journal_that_was_deleted_to_its_end(measured: Device, greenhouse: Any) -> None:
-    Frame.objects.all().delete()
-    assert refused(measured, None, NOW, NOW + 1).code == "too_old"
-    new, _ = registry.create("new", greenhouse)
-    assert bad(new, None).pk
 
 
 def test_a_program_cannot_mark_without_end(measured: Device, monkeypatch: pytest.MonkeyPatch) -> None:
