@@ -7,7 +7,7 @@ afterwards, the ledger says what there has to be.
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -59,12 +59,12 @@ class Entries:
         self.receipts: dict[str, set[int]] = defaultdict(set)
 
 
-def read(paths: Iterable[Path]) -> Entries:
-    """All that these ledgers say."""
+def read(paths: Iterable[Path], good: Callable[[int], bool] = lambda _: True) -> Entries:
+    """All that these ledgers say of good numbers."""
     entries = Entries()
     kinds = {PUBLISHED: entries.published, ACKED: entries.acked, RECEIPT: entries.receipts}
     for path in paths:
         for line in path.read_text(encoding="ascii").splitlines():
             what, key, first, last = line.split()
-            kinds[what][key].update(range(int(first), int(last) + 1))
+            kinds[what][key].update(filter(good, range(int(first), int(last) + 1)))
     return entries

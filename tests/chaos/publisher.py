@@ -3,7 +3,8 @@
 The first line of its input is a Job; the end of the input tells it to publish no more, to wait until everything is
 acknowledged (or received), and to end. Each tick makes a group of frames, writes it to the ledger, syncs, then sends.
 What the broker has not acknowledged is sent again after a reconnect, as a persistent session demands (MQTT 3.1.1, 4.4).
-A device that uses receipts keeps each frame until the hub says that it is stored, and sends again what it still keeps.
+A device that resends keeps each frame until the hub's receipt says that it is stored, and sends what it still keeps
+again after each reconnect; others only note receipts.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ class Job(msgspec.Struct):
     devices    [key, secret, shape] of each
     rate       frames a second of all together; `window` unacknowledged ones of a device are the most
     limit      how many frames in all; None: until told to end
+    receipts   listen for the hub's receipts, and note them; resend: keep each frame until its receipt has come
     """
 
     host: str
@@ -47,6 +49,7 @@ class Job(msgspec.Struct):
     limit: int | None = None
     window: int = 2000
     receipts: bool = False
+    resend: bool = False
 
 
 class Said(msgspec.Struct):
@@ -99,6 +102,8 @@ class Device:
 
     def send_kept(self) -> None:
         """Publish again what the broker took and the hub has not confirmed."""
+        if not self._job.resend:
+            return
         lost = {n: packet for n, packet in self.kept.items() if n not in self.unacked}
         for n, packet in lost.items():
             self._put(n, packet)
@@ -113,8 +118,13 @@ class Device:
             self.kept[n] = packet
 
     @property
+    def open(self) -> int:
+        """How many frames it may not forget yet."""
+        return max(len(self.unacked), len(self.kept) if self._job.resend else 0)
+
+    @property
     def room(self) -> int:
-        return self._job.window - max(len(self.unacked), len(self.kept))
+        return self._job.window - self.open
 
     def connected(self, line: asyncio.Transport) -> None:
         self.connects += 1
@@ -122,7 +132,7 @@ class Device:
         self._line = line
         if self._job.receipts:
             line.write(packets.subscribe(f"hub/{self.key}/receipt"))
-            self.send_kept()
+        self.send_kept()
 
     def disconnected(self) -> None:
         self._line = None
@@ -260,7 +270,7 @@ class Publisher:
         self._note()
 
     def _settled(self) -> bool:
-        return not any(device.unacked or device.kept for device in self.devices)
+        return not any(device.open for device in self.devices)
 
     async def _until(self, look: Callable[[], bool], patience_s: float) -> bool:
         deadline = time.monotonic() + patience_s
@@ -272,7 +282,7 @@ class Publisher:
         return Said(
             published=self.made,
             unacknowledged=sum(len(device.unacked) for device in self.devices),
-            unreceived=sum(len(device.kept) for device in self.devices),
+            unreceived=sum(len(device.kept) for device in self.devices) if self.job.resend else 0,
             connects=sum(device.connects for device in self.devices),
             resent=sum(device.resent for device in self.devices),
             seconds=seconds,

@@ -8,6 +8,8 @@ the ms at which it was made.
 from collections.abc import Callable
 from typing import Final
 
+from tests.chaos.spoilt import spoilt
+
 Shape = Callable[[int, int], tuple[str, bytes]]
 
 
@@ -23,4 +25,4 @@ def bare(n: int, at: int) -> tuple[str, bytes]:
     return "telemetry", b'{"n":%d,"at":%d}' % (n, at)
 
 
-SHAPES: Final[dict[str, Shape]] = {"numbered": numbered, "timed": timed, "bare": bare}
+SHAPES: Final[dict[str, Shape]] = {"numbered": numbered, "timed": timed, "bare": bare, "spoilt": spoilt}

@@ -55,16 +55,28 @@ class Publishing:
         assert self._child.stdin is not None
         self._child.stdin.write(msgspec.json.encode(job) + b"\n")
         self._child.stdin.flush()
+        self._limited = job.limit is not None
+        self._said: Said | None = None
 
     @property
     def running(self) -> bool:
         return self._child.poll() is None
 
     def finish(self) -> Said:
-        """Have it publish no more; return once all it sent is acknowledged."""
-        said, _ = self._child.communicate()
-        assert self._child.returncode == 0, "the publisher failed; see publisher.log"
-        return msgspec.json.decode(said, type=Said)
+        """Have it publish no more (or all that its limit says); return once all it sent is acknowledged."""
+        if self._said is None and not self._limited:
+            assert self._child.stdin is not None
+            self._child.stdin.close()
+        return self.wait()
+
+    def wait(self) -> Said:
+        """What it says in the end; one with a limit ends by itself."""
+        if self._said is None:
+            assert self._child.stdout is not None
+            said = self._child.stdout.read()
+            assert self._child.wait() == 0, "the publisher failed; see publisher.log"
+            self._said = msgspec.json.decode(said, type=Said)
+        return self._said
 
     def kill(self) -> None:
         self._child.kill()
@@ -79,6 +91,7 @@ class Stream:
         self.kills = 0
         self.complete_s = 0.0
         self.broken: list[str] = []
+        self.made: list[Device] = []
         self.publishers: list[Publishing] = []
         self.said: list[Said] = []
         self.watchers: list[Watcher] = []
@@ -88,7 +101,9 @@ class Stream:
 
     def devices(self, count: int = DEVICES) -> list[Device]:
         """More devices."""
-        return [self.hub.add_device(f"chaos-{next(self._names)}") for _ in range(count)]
+        new = [self.hub.add_device(f"chaos-{next(self._names)}") for _ in range(count)]
+        self.made += new
+        return new
 
     def publish(self, devices: Sequence[Device], shapes: Sequence[str] = SHAPES, **more: Any) -> Publishing:
         """Have these devices publish, in a process of their own."""
@@ -110,17 +125,25 @@ class Stream:
         """How many frames the database has now."""
         return sum(oracle.seqs(self.connect).values())
 
+    def arrived(self) -> int:
+        """How many messages the database has now: stored or refused."""
+        ((refused,),) = oracle.ask(self.connect, oracle.REJECTS)
+        return self.stored() + int(refused)
+
     def flows(self, more: int = FLOWING) -> None:
         """Wait until so many more frames are stored."""
         wanted = self.stored() + more
         eventually(lambda: self.stored() >= wanted, f"{more} more frames in the database", PATIENCE_S)
 
-    def strike(self, down: Callable[[], None], up: Callable[[], None]) -> None:
+    def strike(
+        self, down: Callable[[], object], up: Callable[[], object], meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
         """Kill a part in mid-stream, start it again, and see how long the watchers need from then on."""
         self.flows()
         time.sleep(self.plan.dice.uniform(0, JITTER_S))
         down()
         self.kills += 1
+        meanwhile()
         up()
         self.returned()
 
@@ -135,21 +158,29 @@ class Stream:
     def settle(self) -> None:
         """End the publishing, and wait until nothing more comes."""
         self.said = [publishing.finish() for publishing in self.publishers]
-        count, since = self.stored(), time.monotonic()
+        count, since = self.arrived(), time.monotonic()
         published = sum(said.published for said in self.said)
         while time.monotonic() - since < (1 if count >= published else QUIET_S):
             time.sleep(0.1)
-            if (now := self.stored()) != count:
+            if (now := self.arrived()) != count:
                 count, since = now, time.monotonic()
         self.returned()
 
-    def result(self, scenario: str, *, may_lose: bool = False, within_s: float | None = None) -> Result:
-        """Settle, compare, and judge."""
+    def result(
+        self,
+        scenario: str,
+        *,
+        may_lose: bool = False,
+        within_s: float | None = None,
+        good: Callable[[int], bool] = lambda _: True,
+    ) -> Result:
+        """Settle, compare, and judge. `good`: which messages are frames at all, by their number."""
         self.settle()
-        entries = ledger.read(publishing.ledger for publishing in self.publishers)
+        entries = ledger.read((publishing.ledger for publishing in self.publishers), good)
         stored, holes = oracle.journals(oracle.ask(self.connect, oracle.FRAMES))
         counts = oracle.compare(entries.published, entries.acked, stored, holes)
         self.broken += judged(counts, may_lose=may_lose)
+        self.broken += _receipts_broken(entries, stored, sum(said.unreceived for said in self.said))
         self.broken += watchers.faults(self.watchers, stored)[:SHOWN]
         if within_s is not None and self.complete_s > within_s:
             self.broken.append(f"a watcher was complete after {self.complete_s:.1f} s; {within_s:g} s are promised")
@@ -178,6 +209,15 @@ def judged(counts: oracle.Counts, *, may_lose: bool) -> list[str]:
         (counts.holes, f"{counts.holes} numbers are missing in the hub's own journal"),
         (counts.acked < counts.published, f"{counts.published - counts.acked} frames were never acknowledged"),
         (not counts.stored, "nothing was stored at all"),
+    ]
+    return [sentence for bad, sentence in found if bad]
+
+
+def _receipts_broken(entries: ledger.Entries, stored: dict[str, list[int]], unreceived: int) -> list[str]:
+    empty = sum(len(numbers - set(stored.get(key, ()))) for key, numbers in entries.receipts.items())
+    found = [
+        (empty, f"{empty} frames have a receipt and are not stored"),
+        (unreceived, f"{unreceived} frames never got their receipt"),
     ]
     return [sentence for bad, sentence in found if bad]
 

@@ -3,6 +3,16 @@
 from typing import Final
 
 from tests.chaos.plan import Scenario
-from tests.chaos.scenarios import bridge, postgres, redis
+from tests.chaos.scenarios import bridge, broker, demo, drain, malformed, postgres, redis, standby
 
-SCENARIOS: Final[tuple[Scenario, ...]] = (bridge.SCENARIO, postgres.SCENARIO, redis.SCENARIO)
+SCENARIOS: Final[tuple[Scenario, ...]] = (
+    bridge.SCENARIO,
+    postgres.SCENARIO,
+    redis.SCENARIO,
+    broker.RECEIPTS,
+    broker.GAPS,
+    demo.SCENARIO,
+    standby.SCENARIO,
+    drain.SCENARIO,
+    malformed.SCENARIO,
+)

@@ -16,7 +16,8 @@ def run(plan: Plan) -> Result:
         streaming(hub, oracle.postgres(hub.postgres.url), plan) as stream,
     ):
         for _ in plan.rounds():
-            stream.strike(hub.redis.kill, hub.redis.start)
+            # Frames have to go on being stored while it is away.
+            stream.strike(hub.redis.kill, hub.redis.start, stream.flows)
         return stream.result(SCENARIO.name, within_s=PROMISED_S)
 
 
