@@ -6,15 +6,17 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from django.db import IntegrityError, transaction
-from django.db.models import Count, Exists, F, OuterRef, Sum
+import msgspec
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Sum
 from django.db.models.functions import Length
 
+from devices import inbox
 from devices.models import Device, Reject
 from devices.values import MAX_PAYLOAD, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from devices.batch import Rejected
 
@@ -24,7 +26,8 @@ MAX_KINDS: Final = 100
 MAX_BYTES: Final = 1_048_576
 # Kinds kept of all keys that nobody registered: keys are free to invent.
 MAX_STRANGE: Final = 1000
-_OTHERS: Final = "others"
+# Stands where the digest of one message would be.
+OTHERS: Final = "others"
 
 
 class _Kind(NamedTuple):
@@ -35,18 +38,28 @@ class _Kind(NamedTuple):
     digest: str
 
 
+class _Seen(msgspec.Struct):
+    """One kind in a batch: the newest of it, and how many."""
+
+    newest: Rejected
+    count: int = 0
+
+
 def keep(rejected: Iterable[Rejected], now: int) -> None:
-    """Keep or count each; `now` in ms."""
-    counts: Counter[_Kind] = Counter()
-    newest: dict[_Kind, Rejected] = {}
+    """Keep or count each; `now` in ms. A handful of statements, however many there are."""
+    seen: dict[_Kind, _Seen] = {}
     for one in rejected:
-        kind = _Kind(one.key, one.reason, _digest(one))
-        counts[kind] += 1
-        newest[kind] = one
-    with transaction.atomic():
-        # In one order for all, so that two writers never wait for each other crosswise.
-        for kind in sorted(newest):
-            _keep(kind, newest[kind], counts[kind], now)
+        same = seen.setdefault(_Kind(one.key, one.reason, _digest(one)), _Seen(one))
+        same.newest = one
+        same.count += 1
+    if seen:
+        with transaction.atomic():
+            inbox.add([_row(kind, same, now) for kind, same in _with_room(seen).items()])
+
+
+def discard(rows: Iterable[int]) -> int:
+    """Delete these rows (by pk) without replaying them; return how many there were."""
+    return Reject.objects.filter(pk__in=rows).delete()[0]
 
 
 def _digest(one: Rejected) -> str:
@@ -54,50 +67,74 @@ def _digest(one: Rejected) -> str:
     return hashlib.blake2b(topic + b"\0" + one.message.payload, digest_size=16).hexdigest()
 
 
-def _keep(kind: _Kind, one: Rejected, count: int, now: int) -> None:
-    if _count(kind, one, count, now):
-        return
-    topic, payload = one.message.topic, one.message.payload[:MAX_PAYLOAD]
-    if room := _no_room(kind.key, len(payload)):
-        kind = kind._replace(key="" if room == "strange" else kind.key, digest=_OTHERS)
-        topic, payload = f"(others with this reason) {topic}", b""
-        if _count(kind, one, count, now):
-            return
-    try:
-        with transaction.atomic():
-            Reject.objects.create(
-                **kind._asdict(),
-                topic=_storable(topic),
-                payload=payload,
-                size=len(one.message.payload),
-                position=one.position,
-                qos=one.message.qos,
-                retain=one.message.retain,
-                detail=_storable(one.detail),
-                first_at=now,
-                last_at=now,
-                count=count,
-            )
-    except IntegrityError:
-        # Another writer was first with the same kind.
-        _count(kind, one, count, now)
+def _row(kind: _Kind, same: _Seen, now: int) -> inbox.Row:
+    one, message = same.newest, same.newest.message
+    others = kind.digest == OTHERS
+    return inbox.Row(
+        *kind,
+        topic=_storable(f"(others with this reason) {message.topic}" if others else message.topic),
+        payload=b"" if others else message.payload[:MAX_PAYLOAD],
+        size=len(message.payload),
+        position=None if others else one.position,
+        qos=message.qos,
+        retain=message.retain,
+        detail=_storable(one.detail),
+        first_at=now,
+        last_at=now,
+        times=same.count,
+    )
 
 
-def _count(kind: _Kind, one: Rejected, count: int, now: int) -> bool:
-    same = Reject.objects.filter(**kind._asdict())
-    return bool(same.update(count=F("count") + count, last_at=now, detail=_storable(one.detail)))
+def _with_room(seen: dict[_Kind, _Seen]) -> dict[_Kind, _Seen]:
+    """Gather those for which there is no room in the rows that stand for all others, before a database sees them."""
+    known = inbox.known({kind.key for kind in seen}, {kind.digest for kind in seen})
+    room = _Room({kind.key for kind in seen if kind not in known})
+    kept: dict[_Kind, _Seen] = {}
+    for kind, same in seen.items():
+        place = kind if kind in known else room.place(kind, len(same.newest.message.payload[:MAX_PAYLOAD]))
+        total = kept.setdefault(place, _Seen(same.newest))
+        total.newest = same.newest
+        total.count += same.count
+    return kept
 
 
-def _no_room(key: str, size: int) -> str:
-    """Why one more kind of this key is not kept: "full", "strange" (too many keys that nobody registered), or ""."""
-    kept = Reject.objects.filter(key=key).aggregate(kinds=Count("pk"), bytes=Sum(Length("payload")))
-    if kept["kinds"] >= MAX_KINDS or (kept["bytes"] or 0) + size > MAX_BYTES:
-        return "full"
-    if key and not Device.objects.filter(key=key).exists():
-        registered = Device.objects.filter(key=OuterRef("key"))
-        if Reject.objects.filter(~Exists(registered)).exclude(key="").count() >= MAX_STRANGE:
-            return "strange"
-    return ""
+class _Room:
+    """What may still be kept of each of these keys, looked up once for a batch."""
+
+    def __init__(self, keys: set[str]) -> None:
+        self._kinds: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self._strangers: set[str] = set()
+        self._strange = 0
+        if keys:
+            self._look(keys)
+
+    def place(self, kind: _Kind, size: int) -> _Kind:
+        """Return the kind itself if there is room for it, else the one that stands for all others; `size` in bytes."""
+        key = kind.key
+        if self._kinds[key] >= MAX_KINDS or self._bytes[key] + size > MAX_BYTES:
+            return kind._replace(digest=OTHERS)
+        if key in self._strangers:
+            if self._strange >= MAX_STRANGE:
+                return kind._replace(key="", digest=OTHERS)
+            self._strange += 1
+        self._kinds[key] += 1
+        self._bytes[key] += size
+        return kind
+
+    def _look(self, keys: set[str]) -> None:
+        for key, kinds, size in _kept(keys):
+            self._kinds[key], self._bytes[key] = kinds, size
+        self._strangers = keys - {"", *Device.objects.filter(key__in=keys).values_list("key", flat=True)}
+        if self._strangers:
+            registered = Device.objects.filter(key=OuterRef("key"))
+            strange = Reject.objects.filter(~Exists(registered)).exclude(key="")
+            self._strange = strange[:MAX_STRANGE].count()
+
+
+def _kept(keys: set[str]) -> Iterator[tuple[str, int, int]]:
+    rows = Reject.objects.filter(key__in=keys).values("key")
+    yield from rows.annotate(kinds=Count("pk"), bytes=Sum(Length("payload"))).values_list("key", "kinds", "bytes")
 
 
 def _storable(text: str) -> str:

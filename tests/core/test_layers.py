@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("devices.registry",),
     ("devices.rollups",),
     ("devices.telemetry", "devices.rejects", "devices.repairs"),
-    ("devices.journal", "devices.sealing", "devices.groups", "devices.errors"),
+    ("devices.journal", "devices.archive", "devices.inbox", "devices.sealing", "devices.groups", "devices.errors"),
     ("devices.models", "devices.migrations"),
     (
         "devices.wire",

@@ -4,10 +4,12 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connection
 
-from devices import registry, rejects, wire
+from devices import inbox, registry, rejects, wire
 from devices.batch import Rejected
 from devices.models import Fleet, Reject
+from devices.values import REASONS
 from tests.django.together import together
 
 NOW = 1_790_000_000_000
@@ -102,6 +104,81 @@ def test_a_device_in_trouble_takes_no_room_from_another() -> None:
     rejects.keep([rejected(b"%d" % number) for number in range(150)], NOW)
     rejects.keep([rejected(key="boiler")], NOW)
     assert ("boiler", "not_json", 1) in kept()
+
+
+def test_it_keeps_where_the_fault_is_and_how_it_came() -> None:
+    message = wire.Message(topic="hub/tank/telemetry", payload=b"{", received_at=NOW, qos=1, retain=True)
+    for position in (7, 1):
+        fault = Rejected(key="tank", message=message, reason="not_json", detail="cut off", position=position)
+        rejects.keep([fault], NOW)
+    row = Reject.objects.get()
+    assert (row.position, row.size, row.qos, row.retain, row.count) == (1, 1, 1, True, 2)
+
+
+def test_what_stands_for_all_others_points_at_no_byte_of_one() -> None:
+    rejects.keep([rejected(b"%d" % number, position=1) for number in range(101)], NOW)
+    others = Reject.objects.get(digest="others")
+    assert (others.position, others.topic) == (None, "(others with this reason) hub/tank/telemetry")
+
+
+def test_in_one_batch_what_is_known_is_counted_in_its_own_row_and_what_is_new_with_the_others() -> None:
+    rejects.keep([rejected(b"%d" % number) for number in range(100)], NOW)
+    rejects.keep([rejected(b"%d" % number) for number in range(90, 500)], NOW + 1)
+    assert sorted({row.count for row in Reject.objects.exclude(digest="others")}) == [1, 2]
+    assert Reject.objects.get(digest="others").count == 400
+    assert sum(row.count for row in Reject.objects.all()) == 510
+
+
+def test_the_first_to_come_of_a_batch_are_those_that_are_kept() -> None:
+    rejects.keep([rejected(b"%d" % number) for number in range(300)], NOW)
+    payloads = {bytes(row.payload) for row in Reject.objects.exclude(digest="others")}
+    assert payloads == {b"%d" % number for number in range(100)}
+
+
+MIXES = {
+    "of one device": [rejected(b"%d" % number) for number in range(1000)],
+    "of a thousand strangers": [rejected(key=f"k{number}") for number in range(1000)],
+    "all the same": [rejected()] * 1000,
+    "of every reason": [rejected(b"%d" % number, reason=REASONS[number % len(REASONS)]) for number in range(1000)],
+}
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_a_thousand_cost_a_handful_of_statements(mix: str, django_assert_max_num_queries: Any) -> None:
+    # SQLite's rows of one prepared statement are counted one by one.
+    rows = 0 if connection.vendor == "postgresql" else len({(one.key, one.message.payload) for one in MIXES[mix]})
+    for _ in range(2):
+        with django_assert_max_num_queries(7 + rows):
+            rejects.keep(MIXES[mix], NOW)
+    assert sum(count for *_, count in kept()) == 2000
+
+
+def test_nothing_refused_asks_the_database_nothing(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        rejects.keep([], NOW)
+
+
+def test_what_is_discarded_while_it_comes_again_is_kept_anew_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rejects.keep([rejected(b"hot")], NOW)
+    look = inbox.known
+
+    def look_then_discard(*asked: Any) -> Any:
+        found = look(*asked)
+        rejects.discard(Reject.objects.values_list("pk", flat=True))
+        return found
+
+    monkeypatch.setattr(inbox, "known", look_then_discard)
+    rejects.keep([rejected(b"hot")], NOW + 1)
+    row = Reject.objects.get()
+    assert (bytes(row.payload), row.count, row.first_at) == (b"hot", 1, NOW + 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_writers_past_the_cap_wait_for_each_other_in_one_order_and_lose_no_count() -> None:
+    for turn in range(5):
+        kinds = [rejected(b"%d %d" % (turn, number), reason=REASONS[number % 3]) for number in range(300)]
+        together(partial(rejects.keep, kinds, NOW), partial(rejects.keep, kinds[::-1], NOW))
+    assert sum(count for *_, count in kept()) == 5 * 600
 
 
 @pytest.mark.django_db(transaction=True)
