@@ -20,6 +20,8 @@ HOUR_MS: Final = 3_600_000
 # The tiers of roll-ups, each made of the one before it.
 TIERS: Final[dict[str, int]] = {"minute": MINUTE_MS, "hour": HOUR_MS, "day": DAY_MS}
 
+# Later than every instant.
+FOREVER: Final = 2**63 - 1
 _LARGEST: Final = float.fromhex("0x1.fffffffffffffp+1023")
 
 # What people read off an axis. The last is longer than all time that a reading can have.
@@ -98,7 +100,7 @@ class Bucket(msgspec.Struct, array_like=True):
         """Say it as it is stored: of a single number [last, at], for a slow device's minutes are full of those."""
         if self.n == 1 and not self.texts:
             return [self.last, self.at]
-        whole = [self.last, self.at, self.n, _storable(self.sum), self.min, self.max]
+        whole: list[object] = [self.last, self.at, self.n, _storable(self.sum), self.min, self.max]
         return [*whole, self.texts] if self.texts else whole
 
 

@@ -36,7 +36,8 @@ def same(one: Timeline, other: Timeline) -> None:
     for ts, found in one.items():
         for name, bucket in found.items():
             twin = other[ts][name]
-            assert bucket.sum == pytest.approx(twin.sum, rel=1e-9, abs=1e-3)
+            assert (bucket.sum is None) == (twin.sum is None)
+            assert (bucket.sum or 0) == pytest.approx(twin.sum or 0, rel=1e-9, abs=1e-3)
             assert msgspec.structs.replace(bucket, sum=0.0) == msgspec.structs.replace(twin, sum=0.0)
 
 

@@ -1,0 +1,108 @@
+"""Roll-ups: the journal told in minutes, hours and days. They follow it a bounded step at a time, each frame once.
+
+How far they are is `Rolled.seq`, which moves in the transaction that writes the roll-ups. A late frame is a frame like
+any other: it goes into the buckets of its own ts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from django.db import IntegrityError, transaction
+from django.db.models import BigIntegerField, F
+from django.db.models.functions import Coalesce
+
+from devices import archive, buckets, repairs
+from devices.buckets import TIERS, Buckets, Timeline
+from devices.models import Head, Repair, Rolled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from devices.values import Value
+
+# Frames of one device in one step, if others wait: one that has much behind it must not hold them.
+SHARE: Final = 500
+# Devices in one step.
+MANY: Final = 500
+
+
+def roll(limit: int) -> int:
+    """Take at most `limit` frames into the roll-ups, of the devices that have most behind them; return how many.
+
+    Several may do this at once: who is at a device's frames holds its row in Rolled, and others pass it by.
+    """
+    heads = _behind(min(limit, MANY))
+    try:
+        # In a transaction of its own: whoever waits for another's row of the same key holds none meanwhile.
+        Rolled.objects.bulk_create([Rolled(device_id=pk) for pk in sorted(heads)], ignore_conflicts=True)
+        with transaction.atomic():
+            return _roll(heads, limit)
+    except IntegrityError:
+        return 0  # one of them was deleted meanwhile
+
+
+def _behind(limit: int) -> dict[int, int]:
+    """Return the seq of the heads of the devices that have frames behind their roll-ups, the most first."""
+    rolled = Coalesce(F("device__rolled__seq"), 0, output_field=BigIntegerField())
+    rows = Head.objects.annotate(behind=F("seq") - rolled).filter(behind__gt=0).order_by("-behind", "pk")
+    return dict(rows.values_list("pk", "seq")[:limit])
+
+
+def _roll(heads: Mapping[int, int], limit: int) -> int:
+    spans: list[archive.Span] = []
+    share = max(SHARE, limit // max(1, len(heads)))
+    mine = {row.device_id: row for row in lock(heads)}
+    for pk in (pk for pk in heads if pk in mine):
+        upto = min(heads[pk], mine[pk].seq + min(share, limit))
+        if upto > mine[pk].seq:
+            spans.append((pk, mine[pk].seq, upto))
+            limit -= upto - mine[pk].seq
+            mine[pk].seq = upto
+    _merge(_folded(spans), mine)
+    Rolled.objects.bulk_update([mine[pk] for pk, _, _ in spans], ["seq"])
+    return sum(upto - behind for _, behind, upto in spans)
+
+
+def lock(devices: Iterable[int]) -> list[Rolled]:
+    """Lock these devices' rows, but those that another has locked."""
+    # SQLite has one writer at a time anyway.
+    return list(Rolled.objects.select_for_update(skip_locked=True).filter(pk__in=list(devices)).order_by("pk"))
+
+
+def _folded(spans: list[archive.Span]) -> dict[int, Timeline]:
+    """Return the minutes of each device that these frames make, without what was marked as bad."""
+    bad = _marked([pk for pk, _, _ in spans])
+    minutes: defaultdict[int, Timeline] = defaultdict(dict)
+    for pk, ts, values in archive.behind(spans):
+        buckets.fold(minutes[pk], buckets.MINUTE_MS, ts, good(bad.get(pk, []), ts, values))
+    return minutes
+
+
+def _marked(devices: list[int]) -> dict[int, list[repairs.Range]]:
+    """Return what is marked as bad of each of these devices that has such."""
+    marked = Repair.objects.filter(device_id__in=devices, undone_at=None).values_list("device_id", flat=True).distinct()
+    return {pk: repairs.of(pk, 0, buckets.FOREVER) for pk in marked}
+
+
+def good(ranges: list[repairs.Range], ts: int, values: dict[str, Value]) -> dict[str, Value]:
+    """Return the readings of one instant that are not marked as bad."""
+    bad = repairs.struck(ranges, ts, values) if ranges else ()
+    return {name: value for name, value in values.items() if name not in bad} if bad else values
+
+
+def _merge(minutes: Mapping[int, Timeline], rolled: Mapping[int, Rolled]) -> None:
+    """Add these minutes to all tiers."""
+    new: dict[archive.RollupKey, Buckets] = {}
+    for pk, timeline in minutes.items():
+        for name, tier in TIERS.items():
+            # What was pruned must not come back as a part of itself.
+            whole_from = getattr(rolled[pk], f"{name}_from")
+            wider = buckets.coarser(timeline, tier)
+            new.update({(pk, tier, ts): found for ts, found in wider.items() if found and ts >= whole_from})
+    for key, text in archive.rollups(list(new)):
+        old = buckets.read(text)
+        buckets.merge(old, new[key])
+        new[key] = old
+    archive.put_rollups([(*key, buckets.text_of(found)) for key, found in new.items()])
