@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 
-from devices import registry
+from devices import registry, repairs
 from devices.models import Fleet, Role
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class SignIn(AuthenticationForm):
@@ -56,3 +59,40 @@ class AddDevice(forms.Form):
         choice = self.fields["fleet"]
         assert isinstance(choice, forms.ModelChoiceField)
         choice.queryset = registry.fleets_of(user, Role.MANAGER).order_by("name")
+
+
+class Instant(forms.DateTimeField):
+    """A field of the browser's own for date and time. It is UTC; a script may let people write their own time."""
+
+    widget = forms.DateTimeInput(
+        attrs={"class": "form-control", "type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S"
+    )
+
+
+class MarkBad(forms.Form):
+    """Which readings of a device are bad, and why. What is wrong with them the services say."""
+
+    start = Instant(label="From")
+    end = Instant(label="To")
+    metric = forms.ChoiceField(required=False, widget=forms.Select(attrs={"class": "form-select"}))
+    reason = forms.CharField(
+        max_length=repairs.MAX_REASON,
+        widget=forms.TextInput(attrs={"class": "form-control", "placeholder": "The sensor was out for calibration"}),
+    )
+
+    def __init__(self, *args: Any, names: list[str], **kwargs: Any) -> None:  # noqa: ANN401  Django's own signature
+        super().__init__(*args, **kwargs)
+        choice = self.fields["metric"]
+        assert isinstance(choice, forms.ChoiceField)
+        choice.choices = [("", "all metrics"), *((name, name) for name in names)]
+
+    @property
+    def bad(self) -> repairs.Range:
+        """What was filled in."""
+        metric: str = self.cleaned_data["metric"]
+        start, end = _ms(self.cleaned_data["start"]), _ms(self.cleaned_data["end"])
+        return repairs.Range(frozenset((metric,)) if metric else None, start, end)
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import F
 
-from devices.models import Command, Device, Frame, Metric, Reject
+from devices import repairs as marked
+from devices.models import Command, Device, Event, Frame, Metric, Reject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,8 @@ SPARK_DEVICES: Final = 100
 ORDERS: Final = 20
 FRAMES: Final = 20
 REJECTS: Final = 10
+EVENTS: Final = 20
+REPAIRS: Final = 20
 
 
 def summary(device: Device) -> dict[str, Any]:
@@ -143,4 +146,28 @@ def rejects(device: Device) -> list[dict[str, Any]]:
             "last_at": row.last_at,
         }
         for row in rows
+    ]
+
+
+def events(device: Device) -> list[dict[str, Any]]:
+    """What happened to the device, newest first."""
+    rows = Event.objects.filter(device=device).order_by("-at", "-pk")
+    return [dict(row) for row in rows.values("at", "kind", "state", "because")[:EVENTS]]
+
+
+def repairs(device: Device) -> list[dict[str, Any]]:
+    """What was marked as bad of the device's readings, newest first."""
+    return [
+        {
+            "id": row.pk,
+            "metrics": "all metrics" if row.metrics is None else ", ".join(row.metrics),
+            "start": row.start,
+            "end": row.end,
+            "reason": row.reason,
+            "by": str(row.user or "the hub"),
+            "at": row.at,
+            "undone_by": str(row.undone_by or "the hub"),
+            "undone_at": row.undone_at,
+        }
+        for row in marked.listed(device)[:REPAIRS]
     ]

@@ -12,5 +12,7 @@ urlpatterns = [
     path("add/", views.add_device, name="add-device"),
     path("devices/<str:key>/", views.device, name="device"),
     path("devices/<str:key>/state.json", views.device_state, name="device-state"),
+    path("devices/<str:key>/repairs/", views.mark_bad, name="mark-bad"),
+    path("devices/<str:key>/repairs/<int:repair>/undo/", views.undo_repair, name="undo-repair"),
     path("devices/<str:key>/secret/", views.new_secret, name="new-secret"),
 ]

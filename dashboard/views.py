@@ -12,14 +12,15 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dashboard import shown
-from dashboard.forms import AddDevice, SignIn
-from devices import registry, wire
+from dashboard.forms import AddDevice, MarkBad, SignIn
+from devices import numbering, registry, repairs, wire
 from devices.errors import Refusal
 from devices.models import Device, Role
 
@@ -91,7 +92,8 @@ _BLANK: Final[dict[str, Any]] = {"key": "", "presence": "never", "because": "", 
 
 
 def _row(device: Device, kinds: list[dict[str, str]]) -> dict[str, Any]:
-    return {**shown.summary(device), "key": device.key, "fleet": device.fleet.slug, "metrics": kinds}
+    known = {"key": device.key, "fleet": device.fleet.slug, "metrics": kinds, "missing": device.head.missing}
+    return {**shown.summary(device), **known}
 
 
 @page
@@ -115,6 +117,37 @@ def new_secret(request: HttpRequest, key: str) -> HttpResponse:
     """Give the device a new secret, and show it this once."""
     one = registry.find(cast("User", request.user), key, Role.MANAGER)
     return _credentials(request, one, registry.rotate(one), rotated=True)
+
+
+@page
+@require_POST
+def mark_bad(request: HttpRequest, key: str) -> HttpResponse:
+    """Mark readings of the device as bad."""
+    user = cast("User", request.user)
+    one = registry.find(user, key, Role.MANAGER)
+    form = MarkBad(request.POST, names=_names(one))
+    if form.is_valid():
+        try:
+            repairs.mark(one, form.bad, form.cleaned_data["reason"], user, _now())
+        except Refusal as refusal:
+            form.add_error(None, refusal.message)
+        else:
+            return redirect(f"{reverse('device', args=[key])}#repairs")
+    return render(request, "dashboard/device.html", _device_context(request, one) | {"marking": form})
+
+
+@page
+@require_POST
+def undo_repair(request: HttpRequest, key: str, repair: int) -> HttpResponse:
+    """Take readings for good again."""
+    user = cast("User", request.user)
+    one = registry.find(user, key, Role.MANAGER)
+    try:
+        repairs.undo(repairs.find(one, repair), user, _now())
+    except Refusal as refusal:
+        context = _device_context(request, one) | {"not_undone": refusal.message}
+        return render(request, "dashboard/device.html", context, status=refusal.status)
+    return redirect(f"{reverse('device', args=[key])}#repairs")
 
 
 @page
@@ -157,10 +190,18 @@ def _device_context(request: HttpRequest, one: Device) -> dict[str, Any]:
         "live": state,
         "frames": shown.frames(one),
         "rejects": shown.rejects(one),
+        "events": shown.events(one),
+        "repairs": shown.repairs(one),
+        "marking": MarkBad(names=_names(one)),
+        "numbering": numbering.described(one.head.numbering),
         "mqtt": _mqtt(one),
         "snippets": _snippets(one, NO_SECRET),
         "may_manage": registry.fleets_of(cast("User", request.user), Role.MANAGER).filter(pk=one.fleet_id).exists(),
     }
+
+
+def _names(one: Device) -> list[str]:
+    return list(one.metrics.order_by("name").values_list("name", flat=True))
 
 
 def _state(user: User, one: Device) -> dict[str, Any]:

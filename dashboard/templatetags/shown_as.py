@@ -36,6 +36,12 @@ def clock(ms: int | None) -> str:
 
 
 @register.filter
+def moment(ms: int | None) -> str:
+    """Write an instant with its day, as UTC; the browser writes it in its own zone."""
+    return "" if not ms else f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+@register.filter
 def iso(ms: int | None) -> str:
     """Write an instant for machines."""
     return "" if not ms else datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

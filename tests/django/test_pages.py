@@ -9,8 +9,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from devices import commands, registry
-from devices.models import Device, Fleet, Metric
+from devices import commands, registry, repairs
+from devices.models import Device, Event, Fleet, Head, Metric, Repair
 from tests.django.conftest import refuse
 
 PASSWORD = "correct horse battery"
@@ -187,6 +187,7 @@ def test_no_text_of_a_device_becomes_markup(alice: User, pump: Device, say: Say)
     pump.save()
     commands.issue(pump, "say", HOSTILE, user=alice, now=1_790_000_000_000)
     refuse("pump-1", HOSTILE.encode(), "bad_value", topic=HOSTILE, detail=HOSTILE)
+    repairs.mark(pump, repairs.Range(frozenset((HOSTILE,)), 1_790_000_000_000, 1_790_000_000_001), HOSTILE, alice, 0)
     for url in ("/", "/devices/pump-1/"):
         html = text_of(browser(alice), url)
         assert "<img" not in html
@@ -206,6 +207,71 @@ def test_a_child_connects_as_its_gateway(alice: User, pump: Device, greenhouse: 
     html = text_of(browser(alice), "/devices/leaf/")
     assert "hub/pump-1/sub/leaf" in html
     assert "/devices/leaf/secret/" not in html
+
+
+def test_the_device_page_tells_what_happened_and_how_the_devices_numbering_stands(
+    alice: User, pump: Device, say: Say
+) -> None:
+    Event.objects.create(device=pump, at=1_790_000_000_000, kind="presence", state="offline", because="it said so")
+    Head.objects.filter(pk=pump.pk).update(missing=7, numbering={"boots": [[3, 1, 12, 5, [[1, 5]]]]})
+    html = text_of(browser(alice), "/devices/pump-1/")
+    for expected in ("What happened", "2026-09-21 14:13:20 UTC", "it said so", "boot 3", "up to 12", "7 missing"):
+        assert expected in html, expected
+    assert "7 frames missing" in text_of(browser(alice), "/")
+
+
+# --- repairs
+
+MARKED = {"start": "2026-09-21T14:13:20", "end": "2026-09-21T14:13:21.500", "metric": "temperature", "reason": "dust"}
+
+
+def test_alice_marks_readings_as_bad_and_takes_them_for_good_again_without_a_script(
+    alice: User, pump: Device, say: Say
+) -> None:
+    say(pump, 3)
+    client = browser(alice)
+    answer = client.post("/devices/pump-1/repairs/", MARKED)
+    assert (answer.status_code, answer["Location"]) == (302, "/devices/pump-1/#repairs")
+    repair = Repair.objects.get()
+    assert (repair.metrics, repair.start, repair.end) == (["temperature"], 1_790_000_000_000, 1_790_000_001_500)
+    html = text_of(client, "/devices/pump-1/")
+    assert "dust" in html
+    assert f"/devices/pump-1/repairs/{repair.pk}/undo/" in html
+    assert client.post(f"/devices/pump-1/repairs/{repair.pk}/undo/").status_code == 302
+    html = text_of(client, "/devices/pump-1/")
+    assert "undone by alice" in html
+    assert "/undo/" not in html
+    again = client.post(f"/devices/pump-1/repairs/{repair.pk}/undo/")
+    assert again.status_code == 409
+    assert "undone before" in again.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"end": "2026-09-21T14:13:20"}, "end after it begins"),
+        ({"start": "now"}, "Enter a valid date/time."),
+        ({"reason": ""}, "This field is required."),
+        ({"metric": "temprature"}, "Select a valid choice."),
+        ({"start": "0001-01-01T00:00:00"}, "must begin in 2020 or later"),
+    ],
+)
+def test_what_is_wrong_with_a_repair_is_said_beside_it(
+    wrong: dict[str, str], said: str, alice: User, pump: Device, say: Say
+) -> None:
+    say(pump)
+    html = browser(alice).post("/devices/pump-1/repairs/", MARKED | wrong).content.decode()
+    assert said in html
+    assert 'class="marking" open' in html
+    assert not Repair.objects.exists()
+
+
+def test_only_managers_are_offered_repairs_and_may_do_them(bob: User, charlie: User, pump: Device, say: Say) -> None:
+    say(pump)
+    assert "Mark readings as bad" not in text_of(browser(bob), "/devices/pump-1/")
+    assert browser(bob).post("/devices/pump-1/repairs/", MARKED).status_code == 403
+    assert browser(charlie).post("/devices/pump-1/repairs/", MARKED).status_code == 404
+    assert not Repair.objects.exists()
 
 
 # --- adding one

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { line, title } from "../../dashboard/static/dashboard/evidence.js";
-import { flags, reading, span } from "../../dashboard/static/dashboard/format.js";
+import { flags, fromUtc, reading, span, toUtc } from "../../dashboard/static/dashboard/format.js";
 import { railOf } from "../../dashboard/static/dashboard/rail.js";
 import { Track, aligned, grouped, silence } from "../../dashboard/static/dashboard/series.js";
 import { path } from "../../dashboard/static/dashboard/spark.js";
@@ -19,6 +19,13 @@ for (const [value, least, text] of [
 for (const [ms, text] of [[0, "0 s"], [-5, "0 s"], [119_999, "119 s"], [120_000, "2 min"], [7_200_000, "2 h"], [172_800_000, "2 d"]]) {
   test(`${ms} ms is written ${text}`, () => assert.equal(span(ms), text));
 }
+
+test("a field is written in the browser's zone and sent in UTC, summer and winter", () => {
+  for (const utc of ["2026-01-15T12:00:00", "2026-07-15T23:59:59"]) assert.equal(toUtc(fromUtc(utc)), utc);
+  const local = new Date("2026-07-15T12:00:00Z");
+  assert.equal(fromUtc("2026-07-15T12:00:00").slice(11, 13), String(local.getHours()).padStart(2, "0"));
+  assert.deepEqual([fromUtc(""), toUtc("")], ["", ""]);
+});
 
 test("flags have names", () => assert.equal(flags(5), "late retained"));
 

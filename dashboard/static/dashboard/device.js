@@ -10,6 +10,7 @@ import { withOrder } from "./state.js";
 import { Tiles } from "./tiles.js";
 
 const FRAMES = 20;
+const EVENTS = 20;
 const page = given();
 const key = /** @type {string} */ (page.key);
 const tiles = new Tiles(byId("tiles"));
@@ -88,6 +89,20 @@ function frames(rows) {
 /** As the server writes it. @param {Record<string, unknown>} given_ */
 const asJson = (given_) => `{${Object.entries(given_).map(([name, value]) => `${JSON.stringify(name)}: ${JSON.stringify(value)}`).join(", ")}}`;
 
+/** Put a change of presence on top of what happened. @param {import("./state.js").Presence} presence */
+function happened({ presence, because, since }) {
+  const list = document.querySelector("#events ol");
+  const newest = list?.querySelector('[data-kind="presence"] time')?.getAttribute("datetime");
+  if (!list || since <= Date.parse(newest ?? "")) return;
+  const time = element("time", { text: instant(since, Date.now() + skew), datetime: new Date(since).toISOString() });
+  const dot = element("span", { class: "dot", "aria-hidden": "true" });
+  const state = element("span", { class: "presence", "data-presence": presence }, dot, element("span", { class: "presence-word", text: WORDS[presence] ?? presence }));
+  const row = element("li", { "data-kind": "presence" }, time, element("span", {}, state, " ", element("span", { class: "happened", text: because })));
+  list.prepend(row);
+  while (list.children.length > EVENTS) list.lastElementChild?.remove();
+  byId("events-none").hidden = true;
+}
+
 let presenceDrawn = "";
 
 /** @param {import("./state.js").Presence | undefined} presence */
@@ -99,6 +114,7 @@ function showState(presence) {
   document.body.dataset.presence = presence.presence;
   write(byId("because"), presence.because);
   if (presence.since) write(byId("since"), instant(presence.since, Date.now() + skew));
+  happened(presence);
   // A device that comes (back) may have announced something new.
   if (!first && presence.presence === "online" && Date.now() - learnedAt > 1000) setTimeout(relearn, 1000);
 }

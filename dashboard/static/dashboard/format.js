@@ -89,3 +89,23 @@ export function instant(at, now) {
 export function flags(bits = 0) {
   return [bits & 1 ? "late" : "", bits & 2 ? "clock" : "", bits & 4 ? "retained" : ""].filter(Boolean).join(" ");
 }
+
+/**
+ * The text of a field for date and time, from UTC to the browser's zone; what is no instant stays as it is.
+ * @param {string} text
+ * @returns {string}
+ */
+export function fromUtc(text) {
+  const at = Date.parse(`${text}Z`);
+  return Number.isNaN(at) ? text : new Date(at - new Date(at).getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
+/**
+ * And back.
+ * @param {string} text
+ * @returns {string}
+ */
+export function toUtc(text) {
+  const at = Date.parse(text);
+  return Number.isNaN(at) ? text : new Date(at).toISOString().slice(0, 19);
+}

@@ -1,6 +1,6 @@
 // What every page does: reads what the server gave it, writes times in the browser's zone, copies, asks before a loss.
 
-import { instant } from "./format.js";
+import { fromUtc, instant, toUtc } from "./format.js";
 
 /**
  * The data that the server put into the page.
@@ -98,9 +98,22 @@ export function confirmations() {
   }
 }
 
+/** Let people write their own time where a field takes UTC; what is sent is UTC, as without a script. */
+export function localFields() {
+  for (const form of document.forms) {
+    const fields = /** @type {HTMLInputElement[]} */ ([...form.querySelectorAll('input[type="datetime-local"]')]);
+    for (const field of fields) field.value = fromUtc(field.value);
+    for (const zone of form.querySelectorAll("[data-zone]")) write(zone, "your time");
+    form.addEventListener("formdata", ({ formData }) => {
+      for (const field of fields) formData.set(field.name, toUtc(field.value));
+    });
+  }
+}
+
 /** What every page begins with. */
 export function begin() {
   localTimes();
+  localFields();
   copyButtons();
   confirmations();
 }
