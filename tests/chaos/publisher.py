@@ -261,12 +261,9 @@ class Publisher:
 
     async def _finish(self) -> None:
         deadline = time.monotonic() + PATIENCE_S
-        while any(device.unacked or device.kept for device in self.devices) and time.monotonic() < deadline:
-            if not await self._until(
-                lambda: not any(device.unacked or device.kept for device in self.devices), AGAIN_S
-            ):
-                for device in self.devices:
-                    device.send_kept()
+        while not await self._until(self._settled, AGAIN_S) and time.monotonic() < deadline:
+            for device in self.devices:
+                device.send_kept()
         self._note()
 
     def _settled(self) -> bool:
