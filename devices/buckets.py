@@ -38,8 +38,10 @@ class Bucket(msgspec.Struct, array_like=True):
     """One metric's readings in one bucket. Booleans count as 0 and 1, texts by their number alone.
 
     last, at   the newest reading as it was given, and when it was: ms after the bucket's start
-    n, sum     how many numbers, and their sum; min, max: among them; None when there is no number
+    n, sum     how many numbers, and their sum; min, max: among them
     texts      how many texts
+
+    Of a single number all but last and at stays empty, for the minutes of slow devices are full of those: see `whole`.
     """
 
     last: Value
@@ -50,58 +52,60 @@ class Bucket(msgspec.Struct, array_like=True):
     max: float | None = None
     texts: int = 0
 
-    def __post_init__(self) -> None:
-        """Fill in what a single number leaves out where it is stored."""
-        self.last = sound(self.last)
-        if self.n and self.sum is None:
-            self.sum = self.min = self.max = float(self.last)
+    @property
+    def whole(self) -> tuple[float, float, float] | None:
+        """Sum, least and largest number; None: there are texts only."""
+        if self.sum is not None and self.min is not None and self.max is not None:
+            return self.sum, self.min, self.max
+        if not self.n:
+            return None
+        number = float(self.last)
+        return number, number, number
 
     @property
     def avg(self) -> float | None:
         """The mean; never outside of what was measured, as rounding would have it."""
-        if self.sum is None or self.min is None or self.max is None:
+        if (whole := self.whole) is None:
             return None
-        return min(max(self.sum / self.n, self.min), self.max)
+        total, low, high = whole
+        return min(max(total / self.n, low), high)
 
     def add(self, value: Value, at: int) -> None:
         """Take a reading that came after those taken so far: of two at the same instant it is the last."""
-        if at >= self.at:
-            self.last, self.at = sound(value), at
         if isinstance(value, str):
-            self.texts += 1
-        elif self.sum is None or self.min is None or self.max is None:
-            self.n, self.sum = 1, float(value)
-            self.min = self.max = self.sum
+            self.merge(Bucket(value, at, 0, texts=1))
+            return
+        if (whole := self.whole) is None:
+            self.n, self.sum, self.min, self.max = 1, float(value), float(value), float(value)
         else:
+            total, low, high = whole
             self.n += 1
-            self.sum += value
-            if value < self.min:
-                self.min = float(value)
-            if value > self.max:
-                self.max = float(value)
+            self.sum = total + value
+            self.min = low if low <= value else float(value)
+            self.max = high if high >= value else float(value)
+        if at >= self.at:
+            self.last, self.at = value, at
 
     def merge(self, other: Bucket, shift: int = 0) -> None:
         """Take the readings of another bucket, which begins `shift` ms later and came after those taken so far."""
+        mine, theirs = self.whole, other.whole
+        if mine is None or theirs is None:
+            self.sum, self.min, self.max = mine or theirs or (None, None, None)
+        else:
+            self.sum, self.min, self.max = mine[0] + theirs[0], min(mine[1], theirs[1]), max(mine[2], theirs[2])
+        self.n += other.n
+        self.texts += other.texts
         at = other.at + shift
         if at >= self.at:
             self.last, self.at = other.last, at
-        self.texts += other.texts
-        if other.sum is None or other.min is None or other.max is None:
-            return
-        if self.sum is None or self.min is None or self.max is None:
-            self.n, self.sum, self.min, self.max = other.n, other.sum, other.min, other.max
-            return
-        self.n += other.n
-        self.sum += other.sum
-        self.min = min(self.min, other.min)
-        self.max = max(self.max, other.max)
 
     def row(self) -> list[object]:
-        """Say it as it is stored: of a single number [last, at], for a slow device's minutes are full of those."""
+        """Say it as it is stored: without what is at the end and empty."""
         if self.n == 1 and not self.texts:
-            return [self.last, self.at]
-        whole: list[object] = [self.last, self.at, self.n, _storable(self.sum), self.min, self.max]
-        return [*whole, self.texts] if self.texts else whole
+            return [sound(self.last), self.at]
+        whole = [_storable(number) for number in self.whole or (None, None, None)]
+        row: list[object] = [sound(self.last), self.at, self.n, *whole]
+        return [*row, self.texts] if self.texts else row
 
 
 # Metric → bucket; and by the start of the buckets.
@@ -119,8 +123,9 @@ def of(value: Value, at: int) -> Bucket:
 
 def sound(value: Value) -> Value:
     """Take for a fraction what is too large for an integer: PostgreSQL gives 1e22 back as one."""
-    is_large = type(value) is int and not -MAX_INTEGER <= value <= MAX_INTEGER
-    return float(value) if is_large else value
+    if type(value) is int and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        return float(value)
+    return value
 
 
 def fold(timeline: Timeline, width: int, ts: int, readings: Mapping[str, Value]) -> None:

@@ -18,7 +18,7 @@ from devices.buckets import TIERS, Buckets, Timeline
 from devices.models import Head, Repair, Rolled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from devices.values import Value
 
@@ -96,13 +96,19 @@ def _merge(minutes: Mapping[int, Timeline], rolled: Mapping[int, Rolled]) -> Non
     """Add these minutes to all tiers."""
     new: dict[archive.RollupKey, Buckets] = {}
     for pk, timeline in minutes.items():
-        for name, tier in TIERS.items():
+        for name, tier, found in _tiers(timeline):
             # What was pruned must not come back as a part of itself.
             whole_from = getattr(rolled[pk], f"{name}_from")
-            wider = buckets.coarser(timeline, tier)
-            new.update({(pk, tier, ts): found for ts, found in wider.items() if found and ts >= whole_from})
+            new.update({(pk, tier, ts): each for ts, each in found.items() if each and ts >= whole_from})
     for key, text in archive.rollups(list(new)):
         old = buckets.read(text)
         buckets.merge(old, new[key])
         new[key] = old
     archive.put_rollups([(*key, buckets.text_of(found)) for key, found in new.items()])
+
+
+def _tiers(minutes: Timeline) -> Iterator[tuple[str, int, Timeline]]:
+    timeline = minutes
+    for name, tier in TIERS.items():
+        timeline = buckets.coarser(timeline, tier) if tier > buckets.MINUTE_MS else timeline
+        yield name, tier, timeline

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # What is read for one answer: each about a tenth of a second.
 MAX_FRAMES: Final = 50_000
-MAX_ROLLUPS: Final = 20_000
+MAX_ROLLUPS: Final = 15_000
 
 # Metrics named to whoever asks for one that is not there.
 _NAMED: Final = 20
@@ -166,4 +166,5 @@ class _Asked:
 
 
 def _point(ts: int, bucket: Bucket) -> Point:
-    return ts, bucket.min, bucket.avg, bucket.max, bucket.n + bucket.texts, bucket.last
+    _, low, high = bucket.whole or (None, None, None)
+    return ts, low, bucket.avg, high, bucket.n + bucket.texts, buckets.sound(bucket.last)
