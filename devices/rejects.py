@@ -1,24 +1,34 @@
-"""Rejects: what could not be taken in is kept with its reason. The same again is counted, not stored again."""
+"""Rejects: what could not be taken in is kept with its reason. The same again is counted, not stored again.
+
+`visible_to` is the one door for pages and API. What becomes of them: devices.replay.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Sum
+from django.db.models import Count, Exists, Max, Min, OuterRef, Subquery, Sum
 from django.db.models.functions import Length
 
-from devices import inbox
-from devices.models import Device, Reject
-from devices.values import MAX_PAYLOAD, Reason
+from devices import inbox, registry
+from devices.errors import Refusal
+from devices.models import Device, Reject, Role
+from devices.values import MAX_COUNTER, MAX_PAYLOAD, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from django.contrib.auth.models import AnonymousUser, User
+    from django.db.models import QuerySet
+
     from devices.batch import Rejected
+
+logger = logging.getLogger(__name__)
 
 # Kinds and bytes kept of one device; what comes on top only raises the count of a row that stands for all others of
 # that reason. Enough to see what is wrong, and 10,000 broken devices fill no disk.
@@ -57,9 +67,46 @@ def keep(rejected: Iterable[Rejected], now: int) -> None:
             inbox.add([_row(kind, same, now) for kind, same in _with_room(seen).items()])
 
 
-def discard(rows: Iterable[int]) -> int:
-    """Delete these rows (by pk) without replaying them; return how many there were."""
-    return Reject.objects.filter(pk__in=rows).delete()[0]
+def visible_to(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[Reject]:
+    """Select what claims to be of a device in whose fleet the user has the role; of others: for administrators."""
+    if user.is_active and user.is_superuser:
+        return Reject.objects.all()
+    return Reject.objects.filter(key__in=registry.visible_to(user, role).values("key"))
+
+
+def find(user: User | AnonymousUser, pk: int, role: Role = Role.VIEWER) -> Reject:
+    """Return one; refuses alike what does not exist and what may not be seen (404), then the role (403)."""
+    row = visible_to(user).filter(pk=pk).first() if 0 < pk <= MAX_COUNTER else None
+    if row is None:
+        raise unknown(pk)
+    if role is not Role.VIEWER and not visible_to(user, role).filter(pk=pk).exists():
+        raise Refusal("forbidden", f"In the fleet of {row.key} this takes the role {role}; ask a manager.", 403)
+    return row
+
+
+def unknown(pk: int) -> Refusal:
+    """Refuse what is not there (any more), or may not be seen."""
+    return Refusal("reject_unknown", f"There is no reject {pk}, or you may not see it, or it was replayed.", 404)
+
+
+def groups(rows: QuerySet[Reject]) -> QuerySet[Reject, dict[str, Any]]:
+    """Gather by device and reason: kinds, how many messages in all, when first and last, and the newest detail."""
+    same = Reject.objects.filter(key=OuterRef("key"), reason=OuterRef("reason")).order_by("-last_at", "-pk")
+    gathered = rows.values("key", "reason").annotate(
+        kinds=Count("pk"),
+        messages=Sum("count"),
+        began_at=Min("first_at"),
+        newest_at=Max("last_at"),
+        newest_detail=Subquery(same.values("detail")[:1]),
+    )
+    return cast("QuerySet[Reject, dict[str, Any]]", gathered)
+
+
+def discard(rows: QuerySet[Reject], by: str) -> int:
+    """Delete these for good; return how many there were."""
+    count, _ = rows.delete()
+    logger.info("%s discarded %d rejects", by, count)
+    return count
 
 
 def _digest(one: Rejected) -> str:
@@ -72,13 +119,13 @@ def _row(kind: _Kind, same: _Seen, now: int) -> inbox.Row:
     others = kind.digest == OTHERS
     return inbox.Row(
         *kind,
-        topic=_storable(f"(others with this reason) {message.topic}" if others else message.topic),
+        topic=storable(f"(others with this reason) {message.topic}" if others else message.topic),
         payload=b"" if others else message.payload[:MAX_PAYLOAD],
         size=len(message.payload),
         position=None if others else one.position,
         qos=message.qos,
         retain=message.retain,
-        detail=_storable(one.detail),
+        detail=storable(one.detail),
         first_at=now,
         last_at=now,
         times=same.count,
@@ -137,6 +184,6 @@ def _kept(keys: set[str]) -> Iterator[tuple[str, int, int]]:
     yield from rows.annotate(kinds=Count("pk"), bytes=Sum(Length("payload"))).values_list("key", "kinds", "bytes")
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Show what no database takes as what it is: a character that cannot be shown."""
     return text.replace("\0", "�").encode(errors="replace").decode()

@@ -154,7 +154,7 @@ class _Book:
         newest = min(ts, frame.received_at)
         self.head.ts = max(self.head.ts or 0, newest)
         self._fill_head(frame, newest)
-        if not frame.retained:
+        if not (frame.retained or frame.past):
             self._beat(frame, now)
 
     def _when(self, frame: wire.Frame) -> tuple[int, int]:

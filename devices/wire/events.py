@@ -34,6 +34,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     mark         64-bit identity, to tell a duplicate; None when there is nothing to tell it by
     mark_ms      how far back a frame with the same mark is a duplicate; 0: not looked up (the mark is only kept)
     retained     the broker kept it: it tells a state, not a reading at arrival
+    past         it is taken in long after it came: no sign that the device is there now
     """
 
     device: str
@@ -45,6 +46,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     mark: int | None = None
     mark_ms: int = 0
     retained: bool = False
+    past: bool = False
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):

@@ -164,7 +164,7 @@ def test_what_is_discarded_while_it_comes_again_is_kept_anew_and_whole(monkeypat
 
     def look_then_discard(*asked: Any) -> Any:
         found = look(*asked)
-        rejects.discard(Reject.objects.values_list("pk", flat=True))
+        rejects.discard(Reject.objects.all(), "alice")
         return found
 
     monkeypatch.setattr(inbox, "known", look_then_discard)
