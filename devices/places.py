@@ -16,7 +16,7 @@ import msgspec
 # A text matches even when its closing quote is missing, so each byte is looked at once, whatever the bytes are.
 _TEXT: Final = rb'"(?:[^"\\]|\\.)*+"?'
 _BRACKETS: Final = re.compile(_TEXT + rb"|([\[{])|([\]}])", re.DOTALL)
-_NUMBERS: Final = re.compile(_TEXT + rb"|(-?\d[\d.eE+-]*+)", re.DOTALL)
+_NUMBERS: Final = re.compile(_TEXT + rb"|(-?\d++(?:\.\d++)?(?:[eE][+-]?\d++)?)", re.DOTALL)
 _SHAPE: Final = re.compile(
     rb"(?P<name>" + _TEXT + rb")\s*+:|" + _TEXT + rb"|(?P<open>[\[{])|(?P<close>[\]}])", re.DOTALL
 )
@@ -46,14 +46,9 @@ def too_deep(payload: bytes, levels: int) -> int | None:
 
 def too_big(payload: bytes) -> int | None:
     """Where the first number stands that no computer holds."""
-    return next((found.start() for found in _NUMBERS.finditer(payload) if found[1] and _is_big(found[1])), None)
-
-
-def _is_big(number: bytes) -> bool:
-    try:
-        return math.isinf(float(number))
-    except ValueError:
-        return False
+    return next(
+        (found.start() for found in _NUMBERS.finditer(payload) if found[1] and math.isinf(float(found[1]))), None
+    )
 
 
 def half_character(payload: bytes) -> int | None:

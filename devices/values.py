@@ -259,7 +259,7 @@ def flatten(values: dict[str, Any], prefix: str = "", depth: int = 1) -> dict[st
     {"env": {"t": 21}, "rgb": [1, 2]} becomes {"env.t": 21, "rgb.0": 1, "rgb.1": 2}.
     """
     if depth > MAX_NESTING:
-        raise Bad("nested_too_deep", f"{prefix[:-1]} is nested deeper than {MAX_NESTING} levels")
+        raise Bad("nested_too_deep", f"{prefix[:-1]} is nested deeper than {MAX_NESTING} levels", path=())
     flat: dict[str, Value] = {}
     for key, value in values.items():
         try:
@@ -267,7 +267,7 @@ def flatten(values: dict[str, Any], prefix: str = "", depth: int = 1) -> dict[st
         except Bad as bad:
             raise bad.under(key) from None
     if len(flat) > MAX_METRICS:
-        raise Bad("too_many_metrics", f"{len(flat)} metrics in one message; at most {MAX_METRICS}")
+        raise Bad("too_many_metrics", f"{len(flat)} metrics in one message; at most {MAX_METRICS}", path=())
     return flat
 
 
@@ -295,6 +295,11 @@ def milliseconds(ts: object) -> int:
     if size < _BELOW_US:
         return round(ts / 1000)
     raise Bad("bad_timestamp", f"ts is {brief(ts)}, which is no time in s, ms or µs since 1970", path=("ts",))
+
+
+def is_ms(ts: int) -> bool:
+    """Whether `milliseconds` takes an instant in ms for what it is: not what is close to 1970, or too far off."""
+    return _BELOW_S <= abs(ts) < _BELOW_MS
 
 
 def counter(name: str, value: object) -> int:

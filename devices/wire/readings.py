@@ -101,7 +101,9 @@ def _entry(key: str, entry: object, index: int, message: Message) -> Frame:
 
 def entry_of(frame: Frame) -> bytes:
     """Write a frame as the payload of hub/<key>/telemetry: what `telemetry` reads as the same frame again."""
-    given = {"ts": frame.ts, "boot": frame.boot, "seq": frame.n, "values": frame.values}
+    # An instant before 1973 is taken for seconds, so it is given in seconds.
+    ts = frame.ts if frame.ts is None or v.is_ms(frame.ts) else frame.ts / 1000
+    given = {"ts": ts, "boot": frame.boot, "seq": frame.n, "values": frame.values}
     return msgspec.json.encode({name: value for name, value in given.items() if value is not None})
 
 

@@ -1,5 +1,6 @@
 """The native convention: a friendly table (bytes → events), a hostile one (bytes → reason), and any bytes at all."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -302,6 +303,47 @@ def test_json_that_lies_is_refused_wherever_json_is_read(payload: bytes, reason:
     assert refused("hub/kitchen/location", payload).reason in {reason, "bad_value"}
 
 
+# What parses elsewhere and breaks later: each was seen to stop somebody's ingest for everybody.
+PARSES_AND_BREAKS_LATER = {
+    "NaN": (b'{"t":NaN}', "not_json", 5),
+    "1e999": (b'{"t":1e999}', "number_out_of_range", 5),
+    "10**400": (b'{"t":' + str(10**400).encode() + b"}", "number_out_of_range", 5),
+    "true as a time": (b'{"t":1,"ts":true}', "bad_timestamp", 12),
+    "true as a number of the frame": (b'{"t":1,"boot":1,"seq":true}', "bad_value", 22),
+    "duplicate keys": (b'{"t":1,"t":2}', "bad_value", 7),
+    "NUL": (b'{"t":"\\u0000"}', "bad_value", 5),
+    "NUL in a name": (b'{"\\u0000":1}', "bad_value", 1),
+    "a lone surrogate": (b'{"t":"\\ud800"}', "not_json", 6),
+    "a lone surrogate in a name": (b'{"\\udc00":1}', "not_json", 2),
+    "60,000 brackets": (b"[" * 60_000, "nested_too_deep", 10),
+    "60,000 brackets in a value": (b'{"t":' + b"[" * 60_000, "nested_too_deep", 14),
+    "an integer of 5,000 digits": (b'{"t":' + b"9" * 5_000 + b"}", "number_out_of_range", 5),
+}
+
+
+@pytest.mark.parametrize("name", PARSES_AND_BREAKS_LATER)
+def test_what_parses_and_breaks_later_is_refused_at_its_byte(name: str) -> None:
+    payload, reason, position = PARSES_AND_BREAKS_LATER[name]
+    for topic in ("hub/kitchen/telemetry", "hub/attic/sub/kitchen/telemetry"):
+        bad = refused(topic, payload)
+        assert (bad.reason, bad.position) == (reason, position)
+
+
+@pytest.mark.parametrize("name", PARSES_AND_BREAKS_LATER)
+def test_in_a_batch_it_refuses_the_batch_at_its_byte(name: str) -> None:
+    payload, reason, position = PARSES_AND_BREAKS_LATER[name]
+    before = b'[{"t":1},'
+    bad = refused("hub/kitchen/telemetry", before + payload + b"]")
+    deep = reason == "nested_too_deep"  # one bracket stands in front already
+    assert (bad.reason, bad.position) == (reason, len(before) + position - deep)
+
+
+def test_true_is_a_switch_and_never_the_number_1() -> None:
+    assert frame("hub/kitchen/telemetry", '{"t":true}').values["t"] is True
+    assert frame("hub/kitchen/telemetry/t", "true").values["t"] is True
+    assert frame("hub/kitchen/telemetry", '{"t":1}').values["t"] is not True
+
+
 HOSTILE: list[tuple[str, bytes, str]] = [
     # topics
     ("", b"1", "topic_unknown"),
@@ -540,6 +582,10 @@ DEEP = "[" * 8
         ("telemetry", '{"9e999":"1e999","t":|1e999}'),
         ("telemetry", '{"a":-1.5,"t":|-1e999,"u":2e999}'),
         ("telemetry", '{"t":|' + "9" * 5000 + "}"),
+        ("telemetry", "|-1e9991e9A9}"),
+        ("telemetry", '{"a":[1,|-1e999-1e9996]}'),
+        ("telemetry", "|" + json.dumps({str(n): n for n in range(501)})),
+        ("telemetry", '[{"t":1},|' + json.dumps({str(n): n for n in range(501)}) + "]"),
         # values
         ("telemetry", '{"a":1,"t":|9007199254740992}'),
         ("telemetry", '{"t" : |"\\u0000"}'),
@@ -668,6 +714,29 @@ def test_whatever_arrives_is_read_or_refused_and_what_is_read_can_be_stored(
             assert event.values
             assert len(event.values) <= 500
             assert all(name and len(name.encode()) <= 128 for name in event.values)
+
+
+@given(payload=st.binary() | JSON.map(lambda it: json.dumps(it).encode()) | PAYLOADS, kind=st.sampled_from(KINDS[:-2]))
+def test_whatever_is_refused_is_refused_at_a_byte_of_the_payload(payload: bytes, kind: str) -> None:
+    with contextlib.suppress(Bad):
+        wire.read(message(f"hub/kitchen/{kind}", payload))
+        return
+    bad = refused(f"hub/kitchen/{kind}", payload)
+    assert bad.position is not None, bad
+    assert 0 <= bad.position <= len(payload), bad
+
+
+@given(
+    values_=st.dictionaries(st.text(max_size=8), LEAVES, min_size=1, max_size=4),
+    ts=st.none() | st.integers(-(10**13), 10**13) | st.floats(-(10**10), 10**10),
+    seq=st.none() | st.integers(0, values.MAX_COUNTER),
+)
+def test_a_frame_that_is_written_again_is_read_as_the_same(values_: Any, ts: float | None, seq: int | None) -> None:
+    payload = json.dumps({"values": values_, "ts": ts, "boot": seq, "seq": seq}).encode()
+    for event in events_of(message("hub/kitchen/telemetry", payload)):
+        assert isinstance(event, Frame)
+        again = frame("hub/kitchen/telemetry", wire.entry_of(event))
+        assert (again.values, again.ts, again.boot, again.n) == (event.values, event.ts, event.boot, event.n)
 
 
 def events_of(one: wire.Message) -> list[wire.Event]:
