@@ -172,14 +172,18 @@ class Dynsec:
     async def _do(self, commands: Sequence[Command]) -> list[Response]:
         if not commands:
             return []
-        answer = await self._exchange(msgspec.json.encode({"commands": commands}))
-        try:
-            responses = msgspec.json.decode(answer, type=Responses).responses
-        except msgspec.DecodeError as error:
-            msg = f"dynamic security answered something else than Mosquitto 2's: {error}"
-            raise AccountsError(msg) from error
-        _check(commands, responses)
-        return responses
+        found = responses(await self._exchange(msgspec.json.encode({"commands": commands})))
+        _check(commands, found)
+        return found
+
+
+def responses(answer: bytes) -> list[Response]:
+    """Read the broker's answer; raises AccountsError."""
+    try:
+        return msgspec.json.decode(answer, type=Responses).responses
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"dynamic security answered something else than Mosquitto 2's: {error}"
+        raise AccountsError(msg) from error
 
 
 def _check(commands: Sequence[Command], responses: Sequence[Response]) -> None:
