@@ -23,6 +23,7 @@ from dashboard.forms import AddDevice, MarkBad, SignIn
 from devices import numbering, registry, repairs, wire
 from devices.errors import Refusal
 from devices.models import Device, Role
+from devices.values import DAY_MS
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -193,6 +194,7 @@ def _device_context(request: HttpRequest, one: Device) -> dict[str, Any]:
         "events": shown.events(one),
         "repairs": shown.repairs(one),
         "marking": MarkBad(names=_names(one)),
+        "export_from": _now() - DAY_MS,
         "numbering": numbering.described(one.head.numbering),
         "mqtt": _mqtt(one),
         "snippets": _snippets(one, NO_SECRET),

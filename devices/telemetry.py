@@ -24,6 +24,8 @@ LATE: Final = 1  # older than the newest frame when it came
 CLOCK: Final = 2  # the device's clock was impossible: ts is the time of arrival
 RETAINED: Final = 4  # the broker had kept it
 
+_FLAGS: Final = {LATE: "late", CLOCK: "clock", RETAINED: "retained"}
+
 # Of a device that loses frames all the time, as much is enough; how many it is at any moment, its head says.
 TELL_MISSING_MS: Final = 60_000
 
@@ -265,6 +267,11 @@ def _learn_metrics(books: Iterable[_Book]) -> None:
             unique_fields=["device", "name"],
             update_fields=["type"],
         )
+
+
+def flag_words(flags: int) -> list[str]:
+    """Say a frame's flags in words."""
+    return [word for bit, word in _FLAGS.items() if flags & bit]
 
 
 def type_of(value: Value) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from devices.api import commands, devices, events, fleets, frames, nowhere, rejects, repairs, tokens
+from devices.api import commands, devices, events, export, fleets, frames, nowhere, rejects, repairs, tokens
 
 app_name = "api"
 urlpatterns = [
@@ -15,6 +15,7 @@ urlpatterns = [
     path("devices/<str:key>/", devices.OneDevice.as_view(), name="device"),
     path("devices/<str:key>/rotate/", devices.Rotation.as_view(), name="rotate"),
     path("devices/<str:key>/frames/", frames.Frames.as_view(), name="frames"),
+    path("devices/<str:key>/export/", export.Export.as_view(), name="export"),
     path("devices/<str:key>/events/", events.Events.as_view(), name="events"),
     path("devices/<str:key>/repairs/", repairs.Repairs.as_view(), name="repairs"),
     path("devices/<str:key>/repairs/<int:repair>/undo/", repairs.Undoing.as_view(), name="undo-repair"),

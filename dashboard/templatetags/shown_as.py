@@ -10,11 +10,11 @@ from django import template
 
 from dashboard.shown import PLACE
 from devices.presence import span
+from devices.telemetry import flag_words
 
 register = template.Library()
 
 WORDS: Final = {"online": "online", "stale": "stale", "offline": "offline", "never": "never seen"}
-_FLAGS: Final = ((1, "late"), (2, "clock"), (4, "retained"))
 
 
 @register.filter
@@ -68,7 +68,7 @@ def word(presence: str) -> str:
 @register.filter
 def flags(bits: int) -> str:
     """Name a frame's flags."""
-    return " ".join(name for bit, name in _FLAGS if bits & bit)
+    return " ".join(flag_words(bits))
 
 
 @register.filter

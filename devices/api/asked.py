@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
     from rest_framework.request import Request
 
+# In the year 5138: what is longer is no instant in ms.
+LAST_MS: Final = 10**14
 # Nothing that is asked for is longer than what a device may send.
 MAX_BODY: Final = values.MAX_PAYLOAD
 
@@ -64,11 +66,11 @@ class Strict(serializers.Serializer[Any]):
 class Between(Strict):
     """A range of time: `from` belongs to it, `to` does not. The one is a word of the language, so no attribute."""
 
-    required = True
+    needed = True
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         """Add the two to the fields of the class."""
-        limits: dict[str, Any] = {"min_value": 0, "max_value": values.MAX_COUNTER, "required": self.required}
+        limits: dict[str, Any] = {"min_value": 0, "max_value": LAST_MS, "required": self.needed}
         ends = {name: serializers.IntegerField(**limits, help_text="ms, UTC") for name in ("from", "to")}
         return {**ends, **super().get_fields()}
 
@@ -91,9 +93,11 @@ def body(request: Request, shape: type[Strict], *, partial: bool = False) -> dic
     return _checked(shape(data=request.data, partial=partial))
 
 
-def query(request: Request, shape: type[Strict]) -> dict[str, Any]:
-    """Read the request's parameters, or refuse them by name."""
-    return _checked(shape(data=request.query_params.dict()))
+def query(request: Request, shape: type[Strict], *, lists: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read the request's parameters, or refuse them by name; those of `lists` may be repeated."""
+    asked: dict[str, Any] = request.query_params.dict()
+    repeated = {name: request.query_params.getlist(name) for name in lists if name in asked}
+    return _checked(shape(data=asked | repeated))
 
 
 def _checked(asked: Strict) -> dict[str, Any]:
