@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from devices.api import commands, devices, events, export, fleets, frames, nowhere, rejects, repairs, tokens
+from devices.api import commands, devices, events, export, fleets, frames, nowhere, rejects, repairs, series, tokens
 
 app_name = "api"
 urlpatterns = [
@@ -16,6 +16,7 @@ urlpatterns = [
     path("devices/<str:key>/rotate/", devices.Rotation.as_view(), name="rotate"),
     path("devices/<str:key>/frames/", frames.Frames.as_view(), name="frames"),
     path("devices/<str:key>/export/", export.Export.as_view(), name="export"),
+    path("devices/<str:key>/series/", series.Series.as_view(), name="series"),
     path("devices/<str:key>/events/", events.Events.as_view(), name="events"),
     path("devices/<str:key>/repairs/", repairs.Repairs.as_view(), name="repairs"),
     path("devices/<str:key>/repairs/<int:repair>/undo/", repairs.Undoing.as_view(), name="undo-repair"),
