@@ -180,9 +180,9 @@ class Demo(Hub):
 
 @contextmanager
 def running_demo(
-    tmp: Path, *, devices: int = 5, simulators: bool = True, options: Sequence[str] = ()
+    tmp: Path, *, devices: int = 5, simulators: bool = True, options: Sequence[str] = (), **env: str
 ) -> Iterator[Demo]:
-    """The demo with its data in `tmp`; it is ended by Ctrl-C, and has to end well."""
+    """The demo with its data in `tmp` (and `env` as further settings); it is ended by Ctrl-C, and has to end well."""
     services.need("nats")
     http, mqtt = services.free_port(), services.free_port()
     command: list[str | Path] = [sys.executable, ROOT / "manage.py", "demo", "--no-browser", "--data", tmp]
@@ -195,7 +195,7 @@ def running_demo(
         http,
         f"http://{LOOPBACK}:{http}",
         log,
-        env=PLAIN,
+        env={**PLAIN, **env},
         ready=lambda: "\nHub ready: " in log.read_text(errors="replace"),
         end=signal.SIGINT,
     )
@@ -311,7 +311,7 @@ PLAIN: Final = {
     **dict.fromkeys(
         ("DATABASE_URL", "REDIS_URL", "MQTT_URL", "SECRET_KEY", "HUB_ORIGINS", "HUB_DEBUG", "HUB_DATA"), ""
     ),
-    **dict.fromkeys(("MQTT_PUBLIC_HOST", "MQTT_PUBLIC_PORT", "ALLOWED_HOSTS", "BROKER_ACCOUNTS"), ""),
+    **dict.fromkeys(("MQTT_PUBLIC_HOST", "MQTT_PUBLIC_PORT", "ALLOWED_HOSTS", "BROKER_ACCOUNTS", "BRIDGE_SHARE"), ""),
     "DJANGO_SETTINGS_MODULE": "hub.settings",
     "HUB_NO_BOOTSTRAP": "1",
     "PYTHONPATH": str(ROOT),

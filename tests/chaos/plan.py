@@ -16,6 +16,7 @@ class Result(msgspec.Struct, kw_only=True):
     """One line of the table. None: does not apply.
 
     broken     each promise that was not kept, in a sentence; empty: all were
+    missing    why it was not run; empty: it was
     more       what else was measured, name → value
     """
 
@@ -30,6 +31,7 @@ class Result(msgspec.Struct, kw_only=True):
     complete_s: float | None = None
     seconds: float = 0
     broken: list[str] = []
+    missing: str = ""
     more: dict[str, Any] = {}
 
 
@@ -64,3 +66,5 @@ class Scenario(NamedTuple):
     frames: int = 0
     # What this machine must have, by the names of services.HOW_TO_GET.
     needs: tuple[str, ...] = ("mosquitto", "redis-server", "postgres")
+    # Whether it mounts a file system.
+    root: bool = False

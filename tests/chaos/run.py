@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 import time
 import traceback
@@ -70,7 +71,9 @@ def _tried(scenario: Scenario, asked: Asked, say: Say) -> Result:
     say(f"{scenario.name}: {scenario.about}")
     for name in scenario.needs:
         if services.available()[name] is None:
-            return Result(scenario=scenario.name, broken=[f"not run: {name} is missing: {services.HOW_TO_GET[name]}"])
+            return Result(scenario=scenario.name, missing=f"{name} is not here; {services.HOW_TO_GET[name]}")
+    if scenario.root and not may_mount():
+        return Result(scenario=scenario.name, missing="it mounts a small file system, which needs root")
     # Readable for the account that PostgreSQL runs under.
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     folder.chmod(0o755)
@@ -89,6 +92,15 @@ def _tried(scenario: Scenario, asked: Asked, say: Say) -> Result:
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+def may_mount() -> bool:
+    """Whether this process may mount a file system, looked at by mounting one."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, check=False)
+        if mounted.returncode == 0:
+            subprocess.run(["umount", folder], check=True)
+    return mounted.returncode == 0
 
 
 def _result(scenario: Scenario, plan: Plan) -> Result:

@@ -35,10 +35,17 @@ def _row(result: Result) -> tuple[str, ...]:
         "" if result.gaps is None else f"{result.gaps:,}",
         "" if result.complete_s is None else f"{result.complete_s:.1f}",
         f"{result.seconds:.0f}",
-        "NO" if result.broken else "yes",
+        _kept(result),
     )
 
 
+def _kept(result: Result) -> str:
+    if result.missing:
+        return "not run"
+    return "NO" if result.broken else "yes"
+
+
 def _remarks(results: Sequence[Result]) -> list[str]:
-    broken = [f"{result.scenario}: {sentence}" for result in results for sentence in result.broken]
-    return ["", "Not kept:", *broken] if broken else []
+    broken = [f"- {result.scenario}: {sentence}" for result in results for sentence in result.broken]
+    missing = [f"- {result.scenario}: {result.missing}" for result in results if result.missing]
+    return [*(["", "Not kept:", *broken] if broken else []), *(["", "Not run:", *missing] if missing else [])]

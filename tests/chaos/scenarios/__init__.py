@@ -3,7 +3,7 @@
 from typing import Final
 
 from tests.chaos.plan import Scenario
-from tests.chaos.scenarios import bridge, broker, demo, drain, malformed, postgres, redis, standby
+from tests.chaos.scenarios import bridge, broker, demo, disk, drain, malformed, postgres, redis, standby
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     bridge.SCENARIO,
@@ -13,6 +13,9 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     broker.GAPS,
     demo.SCENARIO,
     standby.SCENARIO,
+    disk.DISK,
+    disk.READ_ONLY,
+    disk.DISK_SQLITE,
     drain.SCENARIO,
     malformed.SCENARIO,
 )
