@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.batch",
         "devices.buckets",
         "devices.numbering",
+        "devices.dump",
     ),
 )
 CELLAR = len(FLOORS) - 1
