@@ -28,8 +28,8 @@ class Paged(Strict):
     cursor = serializers.CharField(required=False, help_text="`next` of the page before")
 
 
-def page(rows: QuerySet[Row], by: tuple[str, ...], shape: type[Shape], asked: dict[str, Any]) -> Response:
-    """Answer one page in the order `by`: fields all forwards or all backwards ("-"), the last of them unique."""
+def page(rows: QuerySet[Row, Any], by: tuple[str, ...], shape: type[Shape], asked: dict[str, Any]) -> Response:
+    """Answer one page in the order `by`: fields all forwards or all backwards ("-"), unique with the last of them."""
     salt = "page " + " ".join(by)
     if "cursor" in asked:
         rows = rows.filter(_behind(by, _opened(asked["cursor"], salt)))
@@ -68,6 +68,7 @@ def _behind(by: tuple[str, ...], last: list[Any]) -> Q:
     return reduce(or_, steps)
 
 
-def _plain(row: Model, name: str) -> object:
-    value = getattr(row, name.removeprefix("-"))
+def _plain(row: Model | dict[str, Any], name: str) -> object:
+    name = name.removeprefix("-")
+    value = row[name] if isinstance(row, dict) else getattr(row, name)
     return value.isoformat() if isinstance(value, datetime) else value
