@@ -48,7 +48,6 @@ BAD: Final[tuple[tuple[str, bytes], ...]] = (
     ("meta", b"[1, 2"),
     ("nowhere", b"1"),
     ("telemetri", b'{"t": 1}'),
-    ("cmd/led", b"on"),
     ("ack/", b"ok"),
     ("status/of/what", b"online"),
 )
