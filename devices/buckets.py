@@ -170,6 +170,11 @@ def read(text: str) -> Buckets:
     return _decode(text)
 
 
+def of_object(stored: object) -> Buckets:
+    """Make them of what JSON was decoded to."""
+    return msgspec.convert(stored, dict[str, Bucket])
+
+
 def widths(start: int, end: int, points: int) -> Iterator[int]:
     """Yield the widths of which at most `points` buckets hold all of [start, end), wherever it begins; narrow first."""
     for width in WIDTHS:

@@ -7,6 +7,7 @@ any other: it goes into the buckets of its own ts.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from django.db import IntegrityError, transaction
@@ -15,15 +16,17 @@ from django.db.models.functions import Coalesce
 
 from devices import archive, buckets, repairs
 from devices.buckets import TIERS, Buckets, Timeline
-from devices.models import Head, Repair, Rolled
+from devices.models import Frame, Head, Repair, Rolled, Rollup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from django.db.models import QuerySet
+
     from devices.values import Value
 
 # Frames of one device in one step, if others wait: one that has much behind it must not hold them.
-SHARE: Final = 500
+SHARE: Final = 100
 # Devices in one step.
 MANY: Final = 500
 
@@ -112,3 +115,93 @@ def _tiers(minutes: Timeline) -> Iterator[tuple[str, int, Timeline]]:
     for name, tier in TIERS.items():
         timeline = buckets.coarser(timeline, tier) if tier > buckets.MINUTE_MS else timeline
         yield name, tier, timeline
+
+
+def rebuild(limit: int) -> int:
+    """Compute anew roll-ups of readings that were marked as bad, or taken for good again; return whether it did (> 0).
+
+    A step takes about `limit` frames of one repair: of whole minutes, and so more when one minute has more.
+    """
+    waiting = Repair.objects.filter(rebuilt=False).order_by("pk").first()
+    if waiting is None:
+        return 0
+    with transaction.atomic():
+        rolled = next(iter(lock([waiting.device_id])), None)
+        # Whoever undoes it meanwhile waits until this step is written, and has all of it done again.
+        repair = Repair.objects.select_for_update().filter(pk=waiting.pk, rebuilt=False).first()
+        if repair is None:
+            return 1  # it was undone and rebuilt, or deleted with its device: look for the next
+        if rolled is None:
+            return _nothing_rolled(repair)
+        return _Rebuilding(repair, rolled, limit).step()
+
+
+def _nothing_rolled(repair: Repair) -> int:
+    """There is nothing to rebuild where nothing was rolled; otherwise another is at this device's roll-ups."""
+    return 0 if Rolled.objects.filter(pk=repair.device_id).exists() else _done(repair)
+
+
+def _done(repair: Repair) -> int:
+    repair.rebuilt, repair.rebuilt_to = True, 0
+    repair.save(update_fields=["rebuilt", "rebuilt_to"])
+    return 1
+
+
+class _Rebuilding:
+    """A step of a repair: minutes from the journal, hours and days from the tier below, or from the journal too."""
+
+    def __init__(self, repair: Repair, rolled: Rolled, limit: int) -> None:
+        self.repair, self.rolled, self.limit = repair, rolled, limit
+        self.bad = repairs.of(repair.device_id, 0, buckets.FOREVER)
+
+    def step(self) -> int:
+        start = _down(max(self.repair.start, self.repair.rebuilt_to), buckets.MINUTE_MS)
+        end = _up(self.repair.end, buckets.MINUTE_MS)
+        frames = list(self._frames(start, end)[: self.limit + 1])
+        if len(frames) > self.limit:
+            end = max(start + buckets.MINUTE_MS, _down(frames[-1][0], buckets.MINUTE_MS))
+            frames = list(self._frames(start, end))
+        self._put("minute", start, end, self._minutes(frames))
+        for below, name in pairwise(TIERS):
+            first, last = _down(start, TIERS[name]), _up(end, TIERS[name])
+            self._put(name, first, last, buckets.coarser(self._below(below, first, last), TIERS[name]))
+        if end >= self.repair.end:
+            return len(frames) + _done(self.repair)
+        self.repair.rebuilt_to = end
+        self.repair.save(update_fields=["rebuilt_to"])
+        return len(frames)
+
+    def _frames(self, start: int, end: int) -> QuerySet[Frame, tuple[int, dict[str, Value]]]:
+        frames = Frame.objects.filter(device_id=self.rolled.device_id, seq__lte=self.rolled.seq)
+        return frames.filter(ts__gte=start, ts__lt=end).order_by("ts", "seq").values_list("ts", "values")
+
+    def _minutes(self, frames: Iterable[tuple[int, dict[str, Value]]]) -> Timeline:
+        minutes: Timeline = {}
+        for ts, values in frames:
+            buckets.fold(minutes, buckets.MINUTE_MS, ts, good(self.bad, ts, values))
+        return minutes
+
+    def _below(self, tier: str, start: int, end: int) -> Timeline:
+        if getattr(self.rolled, f"{tier}_from") > start:
+            return self._minutes(self._frames(start, end).iterator())
+        rows = self._rollups(tier, start, end).order_by("ts").values_list("ts", "values")
+        return {ts: buckets.of_object(values) for ts, values in rows.iterator()}
+
+    def _rollups(self, tier: str, start: int, end: int) -> QuerySet[Rollup]:
+        rows = Rollup.objects.filter(device_id=self.rolled.device_id, tier=TIERS[tier])
+        return rows.filter(ts__gte=start, ts__lt=end)
+
+    def _put(self, tier: str, start: int, end: int, timeline: Timeline) -> None:
+        start = max(start, getattr(self.rolled, f"{tier}_from"))
+        self._rollups(tier, start, end)._raw_delete(using="default")  # noqa: SLF001  as telemetry.forget
+        pk, length = self.rolled.device_id, TIERS[tier]
+        found = {ts: each for ts, each in timeline.items() if each and ts >= start}
+        archive.put_rollups([(pk, length, ts, buckets.text_of(each)) for ts, each in found.items()])
+
+
+def _down(ts: int, width: int) -> int:
+    return ts - ts % width
+
+
+def _up(ts: int, width: int) -> int:
+    return ts + -ts % width

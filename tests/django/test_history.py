@@ -288,3 +288,110 @@ def test_what_a_finer_tier_has_no_more_is_answered_by_a_coarser_one(pump: Device
     assert asked(pump, 60 * MINUTE_MS, points=1000).tier == "raw"
     Rolled.objects.update(hour_from=DAY + HOUR_MS)
     assert asked(pump, points=1000).tier == "day"
+
+
+# --- repairs
+
+
+def rebuild_all(limit: int = 1000) -> int:
+    steps = 0
+    while rollups.rebuild(limit):
+        steps += 1
+    return steps
+
+
+def everything(device: Device) -> dict[int, Any]:
+    """All roll-ups, to be compared; sums of integers are exact in any order."""
+    return {tier: {ts: bucket.row() for ts, bucket in rolled(device, tier).items()} for tier in buckets.TIERS.values()}
+
+
+@pytest.mark.parametrize("limit", [1, 7, 1000])
+def test_roll_ups_follow_a_repair_and_its_undoing(pump: Device, kettle: Device, limit: int) -> None:
+    readings = [(index * 25_000, index % 13) for index in range(1000)]
+    bad = range(5 * MINUTE_MS + 100, 3 * HOUR_MS + 200)
+    at(pump, *readings)
+    at(kettle, *(each for each in readings if each[0] not in bad))
+    roll_all()
+    before = everything(pump)
+    repair = mark(pump, bad.start, bad.stop, "temperature")
+    assert rebuild_all(limit) >= 100 / limit
+    assert everything(pump) == everything(kettle)
+    repair.refresh_from_db()
+    assert (repair.rebuilt, repair.rebuilt_to) == (True, 0)
+    repairs.undo(repair, None, NOW)
+    rebuild_all(limit)
+    assert everything(pump) == before
+
+
+def test_what_is_undone_in_the_middle_is_rebuilt_from_its_start(pump: Device) -> None:
+    at(pump, *((index * 25_000, index % 13) for index in range(200)))
+    roll_all()
+    before = everything(pump)
+    repair = mark(pump, 0, HOUR_MS)
+    rollups.rebuild(50)
+    repair.refresh_from_db()
+    assert 0 < repair.rebuilt_to < repair.end
+    repairs.undo(repair, None, NOW)
+    rebuild_all()
+    assert everything(pump) == before
+
+
+def test_a_repair_of_one_metric_leaves_the_others(pump: Device) -> None:
+    at(pump, (0, 1), (1000, 2))
+    at(pump, (500, 7), metric="pressure")
+    roll_all()
+    mark(pump, 0, 60_000, "temperature")
+    rebuild_all()
+    assert [set(row.values) for row in Rollup.objects.filter(device=pump)] == [{"pressure"}] * 3
+
+
+def test_a_repair_of_everything_leaves_no_empty_bucket(pump: Device) -> None:
+    at(pump, (0, 1), (1000, 2))
+    roll_all()
+    mark(pump, 0, 60_000)
+    rebuild_all()
+    assert not Rollup.objects.exists()
+    assert asked(pump).points == []
+
+
+def test_frames_that_are_not_rolled_yet_are_not_rolled_by_a_rebuild(pump: Device) -> None:
+    at(pump, (0, 1), (2000, 2))
+    rollups.roll(1)
+    mark(pump, 5000, 6000)
+    rebuild_all()
+    assert roll_all() == 1
+    assert rolled(pump, DAY_MS)[0].n == 2
+
+
+def test_a_repair_of_a_device_that_was_never_rolled_is_done_at_once(pump: Device) -> None:
+    at(pump, (0, 1))
+    mark(pump, 0, 60_000)
+    assert rebuild_all() == 1
+    assert roll_all() == 1
+    assert not Rollup.objects.exists()
+
+
+def test_hours_are_rebuilt_from_the_journal_where_the_minutes_are_gone(pump: Device) -> None:
+    at(pump, *((index * MINUTE_MS, index) for index in range(120)))
+    roll_all()
+    Rollup.objects.filter(tier=MINUTE_MS, ts__lt=DAY + HOUR_MS).delete()
+    Rolled.objects.update(minute_from=DAY + HOUR_MS)
+    mark(pump, 0, 30 * MINUTE_MS)
+    rebuild_all()
+    assert min(rolled(pump, MINUTE_MS)) == HOUR_MS
+    assert [(bucket.n, bucket.whole[1]) for bucket in rolled(pump, HOUR_MS).values() if bucket.whole] == [
+        (30, 30),
+        (60, 60),
+    ]
+    assert rolled(pump, DAY_MS)[0].n == 90
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_repair_that_is_undone_while_it_is_rebuilt_is_rebuilt_again(pump: Device, monkeypatch: Any) -> None:
+    at(pump, *((index * 1000, index) for index in range(100)))
+    roll_all()
+    before = everything(pump)
+    repair = mark(pump, 0, 50_000)
+    together(lambda: rollups.rebuild(1000), lambda: repairs.undo(repair, None, NOW))
+    rebuild_all()
+    assert everything(pump) == before
