@@ -213,8 +213,8 @@ def redis(tmp: Path) -> Iterator[Service]:
 
 
 @contextmanager
-def postgres(tmp: Path, *, fsync: bool = False) -> Iterator[Service]:
-    """PostgreSQL with a database `hub`; `fsync=True` for tests of what a power cut leaves."""
+def postgres(tmp: Path, *, fsync: bool = False, more: Sequence[str] = ()) -> Iterator[Service]:
+    """PostgreSQL with a database `hub`; `fsync=True` for tests of what a power cut leaves; `more`: name=value."""
     binaries, port = need("postgres").resolve().parent, free_port()
     server = f"postgres://hub@{LOOPBACK}:{port}"
     user = _unprivileged()
@@ -224,7 +224,7 @@ def postgres(tmp: Path, *, fsync: bool = False) -> Iterator[Service]:
         data = folder / "data"
         _as_user([binaries / "initdb", "-D", data, "-U", "hub", "-A", "trust", "-E", "UTF8", "--no-sync"], user)
         durable = "on" if fsync else "off"
-        settings = [f"listen_addresses={LOOPBACK}", f"unix_socket_directories={folder}", f"fsync={durable}"]
+        settings = [f"listen_addresses={LOOPBACK}", f"unix_socket_directories={folder}", f"fsync={durable}", *more]
         options = [part for setting in settings for part in ("-c", setting)]
         service = Service(
             [binaries / "postgres", "-D", data, "-p", str(port), *options],
