@@ -11,7 +11,7 @@ import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from bridge import mqtt
+from bridge import holding, mqtt
 from bridge.limits import Limits
 from bridge.threads import Threads, now_ms
 from devices.batch import Batch, Rejected, sort
@@ -40,15 +40,21 @@ class Listener:
         client_id: str,
         book: Book,
         tell: Callable[[Stored], Awaitable[None]],
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prepare; `tell` is called with what was stored, once that is acknowledged."""
+        """Prepare; `tell` is called with what was stored, once that is acknowledged; `fence`: see bridge.lead."""
         self.url = url
         self.client_id = client_id
         # Set once the broker has taken our subscription for the first time.
         self.ready = asyncio.Event()
         self.inbound: mqtt.Inbound | None = None
+        # What cannot be stored at this moment.
+        self.holding: holding.Holding | None = None
+        # Set with each change of `hearing` and `holding`.
+        self.changed = asyncio.Event()
         self._book = book
         self._tell = tell
+        self._fence = fence
         self._limits = Limits(settings.HUB_RATE, settings.HUB_BURST)
         self._stopping = asyncio.Event()
         # A thread of its own: page views and ingest do not wait for each other in the one-process demo.
@@ -65,6 +71,10 @@ class Listener:
         if self.inbound is not None:
             self.inbound.finish()
 
+    def abandon(self) -> None:
+        """Wait for nothing: `run` was cancelled."""
+        self._thread.abandon()
+
     async def run(self) -> None:
         """Hear the broker, again and again, until told to stop."""
         while not self._stopping.is_set():
@@ -78,15 +88,21 @@ class Listener:
     async def _hear(self) -> None:
         try:
             async with mqtt.Inbound(self.url, self.client_id) as inbound:
-                await inbound.subscribe(native.FILTERS)
-                self.inbound = inbound
+                await inbound.subscribe(native.filters(settings.BRIDGE_SHARE))
+                if settings.BRIDGE_SHARE:
+                    await inbound.unsubscribe(native.FILTERS)  # a session remembers what it was subscribed to before
+                self._hears(inbound)
                 logger.info("listening to %r as %s", self.url, self.client_id)
                 self.ready.set()
                 while not self._stopping.is_set() and (messages := await inbound.receive(MOST)):
                     await self.take(inbound, messages)
                 await self._empty(inbound)
         finally:
-            self.inbound = None
+            self._hears(None)
+
+    def _hears(self, inbound: mqtt.Inbound | None) -> None:
+        self.inbound = inbound
+        self.changed.set()
 
     async def _empty(self, inbound: mqtt.Inbound) -> None:
         """Take what was read and not stored yet: QoS 0 would be lost, QoS 1 delayed."""
@@ -98,21 +114,29 @@ class Listener:
     async def take(self, inbound: mqtt.Inbound, messages: Sequence[wire.Message]) -> bool:
         """Take one batch: store it (however long the database is away), acknowledge, tell. False: told to stop."""
         within, limited = self._within(inbound, messages)
-        stored = await self._stored(within, limited)
+        try:
+            stored = await self._stored(inbound, within, limited)
+        finally:
+            self._holds(None)
         if stored is None:
             return False
         inbound.ack(messages)
         await self._tell(stored)
         return True
 
-    async def _stored(self, messages: Sequence[wire.Message], limited: list[Rejected]) -> Stored | None:
+    async def _stored(
+        self, inbound: mqtt.Inbound, messages: Sequence[wire.Message], limited: list[Rejected]
+    ) -> Stored | None:
+        since = now_ms()
         while True:
             try:
                 batch = await self._sorted(messages)
                 batch.limited = limited
-                stored = await self._thread.run(store, batch, now_ms())
+                stored = await self._thread.run(store, batch, now_ms(), self._fence)
             except DatabaseError as error:
                 logger.warning("cannot store %d messages (%s); holding them unacknowledged", len(messages), error)
+                held = len(messages) + len(limited) + inbound.waiting
+                self._holds(holding.Holding(since, held, holding.because(error)))
             else:
                 self._limits.charge(batch.origins, self._book.directory)
                 return stored
@@ -121,6 +145,11 @@ class Listener:
                 return None
             # The commit may have happened and only its answer been lost: each may be a repetition from now on.
             messages = [msgspec.structs.replace(message, dup=True) for message in messages]
+
+    def _holds(self, what: holding.Holding | None) -> None:
+        if (what is None) != (self.holding is None) or (what and self.holding and what.because != self.holding.because):
+            self.changed.set()
+        self.holding = what
 
     async def _sorted(self, messages: Sequence[wire.Message]) -> Batch:
         batch = sort(messages, native.read, self._book.directory)

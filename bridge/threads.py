@@ -39,6 +39,10 @@ class Threads:
         """Wait for what is being done, and end."""
         self._executor.shutdown()
 
+    def abandon(self) -> None:
+        """End without waiting for what is being done."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
 
 def now_ms() -> int:
     """Return the time as everything stores it."""

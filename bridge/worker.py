@@ -25,7 +25,6 @@ from devices import commands, groups, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from bridge import mqtt
     from devices.intake import Stored
@@ -36,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 SWEEP_S: Final = 1.0
 SLOW_SWEEP_S: Final = 5.0
+# Web processes call a bridge that was not heard of for 15 s gone.
+PULSE_S: Final = 5.0
 RECONCILE_S: Final = 60.0
 RETRY_S: Final = 1.0
 # Storing what was read and finishing one publish take moments; whoever waits for the database does not hold the end.
@@ -43,7 +44,7 @@ DRAIN_S: Final = 12.0
 
 
 class Worker:
-    """One bridge. `open_accounts`: see Book. `alive`: a file that is touched while the bridge can do its work."""
+    """One bridge while it is on duty. `accounts`: see Book; `fence`: see bridge.lead."""
 
     def __init__(
         self,
@@ -51,20 +52,20 @@ class Worker:
         *,
         name: str = "main",
         accounts: OpenAccounts | None = None,
-        alive: Path | None = None,
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; `run` works until it is cancelled, or until `stopping` is set."""
+        self.name = name
         # No device can be called so: keys have no upper-case letters. Not even to throw us out by our client id.
         client_id = f"Bridge-{url.username or 'hub'}-{name}"
         self.threads = Threads("bridge", 2)
         self.book = Book(accounts, self.threads)
         self.relay = Relay()
         self.announcer = Announcer(self._summaries)
-        self.listener = Listener(url, f"{client_id}-in", self.book, self.tell)
+        self.listener = Listener(url, f"{client_id}-in", self.book, self.tell, fence)
         self.sender = Sender(url, f"{client_id}-out", self.threads)
         self.notices = Notices()
         self.stopping = asyncio.Event()
-        self._alive = alive
         self._registry_news = asyncio.Event()
 
     @property
@@ -76,6 +77,16 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stopping` is set; then finish what was begun and return. A bug ends it loudly."""
+        try:
+            await self._work()
+        except asyncio.CancelledError:
+            # Another bridge goes on. What our threads are doing they may not commit any more: nobody waits for them.
+            self.listener.abandon()
+            self.threads.abandon()
+            raise
+        self.threads.end()
+
+    async def _work(self) -> None:
         await self._patiently(self.reload)
         with suppress(Exception):  # the task for it will say what is wrong, and try again
             await self.book.bring_accounts_up_to_date(whole=True)
@@ -87,6 +98,7 @@ class Worker:
             others = [
                 tasks.create_task(self._relay(), name="bridge relay"),
                 tasks.create_task(self._sweep(), name="bridge sweep"),
+                tasks.create_task(self._pulsate(), name="bridge pulse"),
                 tasks.create_task(self._keep_accounts(), name="bridge accounts"),
                 tasks.create_task(self.announcer.run(), name="bridge announce"),
                 tasks.create_task(self.notices.run(lambda: self.book.directory, self.sender), name="bridge notices"),
@@ -97,7 +109,6 @@ class Worker:
             await asyncio.wait(lossless, timeout=DRAIN_S)
             for task in [*lossless, *others]:
                 task.cancel()
-        self.threads.end()
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step that needs the database, again and again while that is away."""
@@ -166,6 +177,9 @@ class Worker:
     async def fleet_summary(self, message: groups.Summary) -> None:
         """Ignore: our own echo."""
 
+    async def hub_pulse(self, message: groups.Pulse) -> None:
+        """Ignore: said to web processes."""
+
     # -- sweep
 
     async def _sweep(self) -> None:
@@ -187,8 +201,30 @@ class Worker:
         if slow:
             await self.threads.run(telemetry.sweep_presence, now_ms())
             self._registry_news.set()
-        if self._alive is not None and self.listener.hearing:
-            self._alive.touch()
+
+    # -- the pulse
+
+    async def _pulsate(self) -> None:
+        while True:
+            self.listener.changed.clear()
+            await groups.announce(self.pulse())
+            # Not wait_for: in Python 3.11 it loses a cancellation that comes together with the change.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PULSE_S):
+                    await self.listener.changed.wait()
+
+    def pulse(self) -> groups.Pulse:
+        """Say how we are."""
+        holding = self.listener.holding
+        return {
+            "type": "hub.pulse",
+            "bridge": self.name,
+            "hearing": self.listener.hearing,
+            "holding_since": holding.since if holding else None,
+            "held": holding.held if holding else 0,
+            "because": holding.because if holding else "",
+            "at": now_ms(),
+        }
 
     # -- the registry, and the broker's accounts
 

@@ -90,6 +90,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.user = user
         self.fanout.sessions.add(self)
         self.say(protocol.welcome(user.get_username(), reads.now_ms()))
+        if wrong := self.fanout.alarm.text:
+            self.say(wrong)
 
     def _leave(self) -> None:
         if self.hello is not None:

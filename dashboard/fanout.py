@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from channels.layers import get_channel_layer
 
 from dashboard import reads
+from dashboard.alarm import Alarm
 from dashboard.feeds import Feed, FleetFeed, Follower, Session, Subscriber
 from dashboard.protocol import Close
 from devices import groups
@@ -41,6 +42,7 @@ class Fanout:
         self.fleets: dict[str, FleetFeed] = {}
         self.channel = ""
         self.checked_at = reads.now_ms()
+        self.alarm = Alarm(self.checked_at)
         self._opening = asyncio.Lock()
         # Devices whose registration changed, or that turned up in a fleet that is not known to be theirs.
         self._registered: set[str] = set()
@@ -113,18 +115,22 @@ class Fanout:
         try:
             async with asyncio.timeout(LAYER_S):
                 await self._open()
+                # It raises while the layer is away, as joining a group again does not.
+                await self.layer.send(self.channel, {"type": "hub.echo"})
                 for feed in feeds:
                     await self.layer.group_add(_group(feed), self.channel)
                     feed.joined = True
                     await groups.announce(_watch(feed))
         except Exception as error:  # noqa: BLE001  whatever the layer raises, the check goes on without it
             logger.warning("cannot join groups, trying again: %s", repr(error))
+            self.alarm.pulses.deaf(reads.now_ms())
 
     async def _open(self) -> None:
         async with self._opening:
             if not self.channel:
                 channel = await self.layer.new_channel("live")
-                await self.layer.group_add(groups.REGISTRY, channel)
+                for group in (groups.REGISTRY, groups.HUB):
+                    await self.layer.group_add(group, channel)
                 self.channel = channel
 
     async def _forget_idle(self) -> None:
@@ -187,6 +193,20 @@ class Fanout:
         """Look at a device that was made, renamed, moved or deleted."""
         self._look_up({message["device"]})
 
+    def hub_pulse(self, message: groups.Pulse) -> None:
+        """Note how a bridge is, and tell of it."""
+        self.alarm.hear(message, reads.now_ms())
+        self._sound()
+
+    def hub_echo(self, message: dict[str, str]) -> None:
+        """Ignore: our own, by which we know that the layer is there."""
+
+    def _sound(self) -> None:
+        """Tell every socket whether readings are being stored, when that has changed."""
+        if text := self.alarm.news(reads.now_ms()):
+            for session in self.sessions:
+                session.say(text)
+
     def _look_up(self, keys: set[str]) -> None:
         if keys:
             self._registered |= keys
@@ -243,6 +263,7 @@ class Fanout:
         """Renew memberships, compare with the database, and pass on what was missed."""
         await self._forget_idle()
         await self._renew([*self.feeds.values(), *self.fleets.values()])
+        self._sound()
         await self._check_devices()
         for fleet in list(self.fleets.values()):
             await self._check_fleet(fleet)

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # What concerns no single device: devices made, changed, deleted. The bridges and the web processes are in it.
 REGISTRY: Final = "registry"
+# How the bridges are. The web processes are in it.
+HUB: Final = "hub"
 
 SAY_EVERY_S: Final = 10.0
 # A layer that hangs costs whoever announces this much, once for all that it has to say.
@@ -104,7 +106,23 @@ class Registered(TypedDict):
     device: str
 
 
-Message = Frames | State | Watch | Order | CommandState | Summary | FleetWatch | Registered
+class Pulse(TypedDict):
+    """How a bridge is: said when that changes, and every 5 s. Times in ms.
+
+    hearing        whether it reaches the broker
+    holding_since  since when it cannot store, None while it can; `held` messages wait for it, `because` says why
+    """
+
+    type: Literal["hub.pulse"]
+    bridge: str
+    hearing: bool
+    holding_since: int | None
+    held: int
+    because: str
+    at: int
+
+
+Message = Frames | State | Watch | Order | CommandState | Summary | FleetWatch | Registered | Pulse
 
 
 def device_group(key: str) -> str:
@@ -121,6 +139,8 @@ def group_of(message: Message) -> str:
     """Tell where a message goes."""
     if message["type"] == "registry.changed":
         return REGISTRY
+    if message["type"] == "hub.pulse":
+        return HUB
     named: Mapping[str, object] = message
     return fleet_group(str(named["fleet"])) if "fleet" in named else device_group(str(named["device"]))
 

@@ -15,7 +15,7 @@ from devices.numbering import Receipt
 from devices.values import Bad
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -43,24 +43,26 @@ def take(messages: Sequence[wire.Message], directory: Mapping[str, registry.Entr
     return store(sort(messages, wire.read, directory), now)
 
 
-def store(batch: Batch, now: int) -> Stored:
+def store(batch: Batch, now: int, fence: Callable[[], None] = lambda: None) -> Stored:
     """Commit a batch whole; or, when the database cannot take one of its rows, without that one.
 
-    Raises OperationalError while the database is away: nothing was stored, and nothing may be acknowledged.
+    Raises OperationalError while the database is away: nothing was stored, and nothing may be acknowledged. So does
+    `fence`, with which each transaction begins, for whoever may not store any more.
     """
     try:
-        return _commit(batch, now)
+        return _commit(batch, now, fence)
     except (Error, ValueError) as error:
         if not _is_poison(error):
             raise
         if len(batch.messages) > 1:
             logger.warning("a batch of %d cannot be stored whole: %s", len(batch.messages), error)
-        return _apart(batch, now)
+        return _apart(batch, now, fence)
 
 
-def _commit(batch: Batch, now: int) -> Stored:
+def _commit(batch: Batch, now: int, fence: Callable[[], None] = lambda: None) -> Stored:
     # COPY is a context manager of the driver's: its errors come past Django's own wrapping.
     with connection.wrap_database_errors, transaction.atomic():
+        fence()
         for announce in batch.announces:
             registry.learn(announce)
         recorded = telemetry.record(batch.events, now)
@@ -89,12 +91,12 @@ def _refused(batch: Batch, one: telemetry.Refused) -> Rejected:
 
 
 @transaction.atomic
-def _apart(batch: Batch, now: int) -> Stored:
+def _apart(batch: Batch, now: int, fence: Callable[[], None]) -> Stored:
     """Store what can be stored: a message that is refused becomes a Reject and costs itself only.
 
     Still one transaction: when the database goes away meanwhile, nothing was stored, and all of it may come again.
     """
-    stored = _commit(Batch(messages=[], limited=batch.limited), now)
+    stored = _commit(Batch(messages=[], limited=batch.limited), now, fence)
     stored.add(_in_halves(batch.messages, registry.directory(), now))
     return stored
 

@@ -27,8 +27,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from bridge import mqtt
+from bridge.book import OpenAccounts
+from bridge.duty import Duty
 from bridge.management.commands import bridge
-from bridge.worker import OpenAccounts, Worker
 from devices import registry
 from devices.models import Device, Fleet
 from hub import embedded, env, options
@@ -46,6 +47,8 @@ SCENARIO: Final = "calm"
 SIMULATORS_END_S: Final = 5
 BRIDGE_END_S: Final = 10
 BROKER_CHECK_S: Final = 1
+# Whoever waits for the address is told why it does not come.
+SAY_WAITING_S: Final = 5
 # In the data folder while a demo runs: where its parts are, for other commands.
 RUNNING: Final = "running.json"
 
@@ -123,7 +126,7 @@ class Demo:
         self.credentials = simulated_devices(0 if chosen["no_simulators"] else chosen["devices"])
         self.http_port = embedded.free_port(chosen["bind"], chosen["http_port"])
         self.simulators: subprocess.Popen[bytes] | None = None
-        self.worker: Worker | None = None
+        self.bridge: Duty | None = None
         self.working: asyncio.Task[None] | None = None
         self.broker: embedded.Broker | None = None
         self.failed = False
@@ -147,11 +150,18 @@ class Demo:
         self.starting = asyncio.ensure_future(self._start())
 
     async def _start(self) -> None:
-        self.worker = Worker(self.url, accounts=self.accounts)
-        self.working = asyncio.create_task(self.worker.run(), name="bridge")
+        self.bridge = bridge.duty(self.url, "main", self.accounts)
+        self.working = asyncio.create_task(self.bridge.run(), name="bridge")
         self.working.add_done_callback(self._ended)
-        ready = asyncio.create_task(self.worker.ready.wait(), name="bridge ready")
-        await asyncio.wait([self.working, ready], return_when=asyncio.FIRST_COMPLETED)
+        ready = asyncio.create_task(self.bridge.ready.wait(), name="bridge ready")
+        done, _ = await asyncio.wait([self.working, ready], timeout=SAY_WAITING_S, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            self.say(
+                "Waiting: another hub works on this database and broker; this one takes over when it ends."
+                if self.bridge.standing_by.is_set()
+                else "Waiting for the broker …"
+            )
+            await asyncio.wait([self.working, ready], return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         if not self.working.done():
             self._start_simulators()
@@ -216,6 +226,6 @@ class Demo:
                 await asyncio.to_thread(self.simulators.wait, SIMULATORS_END_S)
             except subprocess.TimeoutExpired:
                 self.simulators.kill()
-        if self.worker is not None and self.working is not None:
-            self.worker.stopping.set()
+        if self.bridge is not None and self.working is not None:
+            self.bridge.stopping.set()
             await asyncio.wait([self.working], timeout=BRIDGE_END_S)

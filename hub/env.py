@@ -5,6 +5,7 @@ of a file that holds it (Docker and Kubernetes secrets). An empty variable count
 """
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -59,6 +60,7 @@ class Env:
     mqtt_public_host: str
     mqtt_public_port: int
     broker_accounts: BrokerAccounts
+    bridge_share: str
     secret_key: str = field(repr=False)
     allowed_hosts: tuple[str, ...]
     hub_origins: tuple[str, ...]
@@ -114,6 +116,7 @@ class _Reader:
             mqtt_public_host=self.parsed("MQTT_PUBLIC_HOST", str, mqtt.host if mqtt else "localhost"),
             mqtt_public_port=self.parsed("MQTT_PUBLIC_PORT", port_number, mqtt.port if mqtt else 1883),
             broker_accounts=self.parsed("BROKER_ACCOUNTS", broker_accounts, "none"),
+            bridge_share=self.parsed("BRIDGE_SHARE", share, ""),
             secret_key=self.secret_key(data, shared=redis_url is not None),
             allowed_hosts=self.parsed("ALLOWED_HOSTS", listed, LOOPBACK),
             hub_origins=self.parsed("HUB_ORIGINS", origins, ()),
@@ -234,6 +237,13 @@ def broker_accounts(text: str) -> BrokerAccounts:
         if text == known:
             return cast("BrokerAccounts", known)
     raise ValueError(f"is {text!r}; it must be one of {', '.join(get_args(BrokerAccounts))}.")
+
+
+def share(text: str) -> str:
+    """The name of a group of subscribers, which is one level of a topic."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise ValueError(f"is {text!r}; it must be a name of letters, digits, '_' and '-', such as hub.")
+    return text
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from dashboard import fanout, reads
+
 log = structlog.get_logger(__name__)
 
 
@@ -25,11 +27,15 @@ def alive(_request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def ready(_request: HttpRequest) -> JsonResponse:
-    """The parts that a request needs: 200 when all answer, else 503. Why one does not is in the log."""
+    """The parts that a request needs: 200 when all answer, else 503. Why one does not is in the log.
+
+    And how the bridge is, without which pages are shown as well: ok, holding (it cannot store), or unknown.
+    """
     parts = {"database": answers("database", ask_database)}
     if settings.REDIS_URL:
         parts["layer"] = answers("layer", ask_layer)
-    return JsonResponse({"ready": all(parts.values()), **parts}, status=200 if all(parts.values()) else 503)
+    whole = {"ready": all(parts.values()), **parts, "bridge": async_to_sync(ask_bridge)()}
+    return JsonResponse(whole, status=200 if all(parts.values()) else 503)
 
 
 @require_safe
@@ -53,6 +59,13 @@ def ask_database() -> None:
     """One round trip to the database."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+async def ask_bridge() -> str:
+    """What this process has heard of the bridges. It listens from the first question on."""
+    here = fanout.here()
+    here.start()
+    return here.alarm.pulses.word(reads.now_ms())
 
 
 def ask_layer() -> None:

@@ -18,6 +18,7 @@ MQTT = ENV.mqtt_url  # host, port, username, password, tls; None: the demo bring
 MQTT_PUBLIC_HOST = ENV.mqtt_public_host
 MQTT_PUBLIC_PORT = ENV.mqtt_public_port
 BROKER_ACCOUNTS = ENV.broker_accounts
+BRIDGE_SHARE = ENV.bridge_share
 REDIS_URL = ENV.redis_url
 HUB_DATA = ENV.hub_data
 HUB_RATE, HUB_BURST = ENV.hub_rate, ENV.hub_burst

@@ -77,6 +77,19 @@ class Inbound:
         except aiomqtt.MqttError as error:
             raise DisconnectedError(str(error)) from error
 
+    async def unsubscribe(self, filters: Iterable[str]) -> None:
+        """Listen to these filters no longer, should the session still do so."""
+        try:
+            for filter_ in filters:
+                await self._client.unsubscribe(filter_)
+        except aiomqtt.MqttError as error:
+            raise DisconnectedError(str(error)) from error
+
+    @property
+    def waiting(self) -> int:
+        """How many messages have been read and not yet received."""
+        return len(self._backlog)
+
     async def receive(self, limit: int) -> list[wire.Message]:
         """Wait for messages and take what is there, at most `limit`, in order. None are left: after `finish` alone."""
         while not self._backlog:

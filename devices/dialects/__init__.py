@@ -2,6 +2,7 @@
 
 A dialect module has
     FILTERS: Sequence[str]                                   the MQTT filters it wants to hear
+    filters(share) -> Sequence[str]                          the same, dealt out among the bridges of a share
     read(message) -> (gateway key or None, list of events)   raises values.Bad and nothing else
     encode(command) -> Publish                               how an order travels to the device
     receipt(receipt, gateway) -> Publish                     how it is told what is committed

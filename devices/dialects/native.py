@@ -15,6 +15,14 @@ FILTERS = (wire.FILTER,)
 read = wire.read
 
 
+def filters(share: str = "") -> tuple[str, ...]:
+    """Return what to subscribe to; with a share, what several bridges deal out among themselves.
+
+    The broker sends no retained messages to a shared subscription: each bridge reads what those announce by itself.
+    """
+    return (f"$share/{share}/{wire.FILTER}", *wire.RETAINED_FILTERS) if share else FILTERS
+
+
 def receipt(told: Receipt, gateway: str | None) -> Publish:
     """Tell a device what of its frames is committed: hub/<key>/receipt, QoS 0."""
     topic = wire.topic(told.device, wire.RECEIPT, gateway=gateway)

@@ -9,6 +9,10 @@ from devices.values import Bad, is_key
 ROOT: Final = "hub"
 FILTER: Final = f"{ROOT}/#"
 STATUS, TELEMETRY, META, LOCATION = "status", "telemetry", "meta", "location"
+# Where devices keep something at the broker that says what they are (and whether they are there).
+RETAINED_FILTERS: Final = tuple(
+    f"{root}/{leaf}" for root in (f"{ROOT}/+", f"{ROOT}/+/sub/+") for leaf in ("status", "meta/#")
+)
 CMD, ACK, RECEIPT, ERROR, SUB = "cmd", "ack", "receipt", "error", "sub"
 # What the hub itself publishes and hears back, since it listens to the whole tree.
 OURS: Final = frozenset({CMD, RECEIPT, ERROR})

@@ -166,7 +166,7 @@ async def test_nothing_is_left_of_a_socket_that_goes_while_it_joins(
     await hub.check_once()
     await hub.check_once()
     assert not hub.feeds
-    assert list(get_channel_layer().groups) == [groups.REGISTRY]  # type: ignore[union-attr]
+    assert list(get_channel_layer().groups) == [groups.REGISTRY, groups.HUB]  # type: ignore[union-attr]
 
 
 async def test_who_only_changes_pages_finds_the_feed_still_there(hub: Fanout, alice: User, pump: Device) -> None:

@@ -102,7 +102,7 @@ def test_the_process_is_alive_even_without_a_database(client: Client) -> None:
 @pytest.mark.django_db
 def test_ready_means_the_database_answers(client: Client) -> None:
     response = client.get("/readyz")
-    assert (response.status_code, response.json()) == (200, {"ready": True, "database": True})
+    assert (response.status_code, response.json()) == (200, {"ready": True, "database": True, "bridge": "unknown"})
 
 
 @pytest.mark.django_db
@@ -115,7 +115,8 @@ def test_not_ready_is_503_and_does_not_say_why(client: Client, settings: Setting
         }
     }
     response = client.get("/readyz")
-    assert (response.status_code, response.json()) == (503, {"ready": False, "database": True, "layer": False})
+    told = {"ready": False, "database": True, "layer": False, "bridge": "unknown"}
+    assert (response.status_code, response.json()) == (503, told)
 
 
 def test_metrics_are_prometheus_text(client: Client) -> None:

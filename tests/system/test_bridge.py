@@ -78,6 +78,7 @@ class Witness:
     def __init__(self, inbound: mqtt.Inbound, log: list[Any]) -> None:
         self._inbound = inbound
         self._log = log
+        self.waiting = inbound.waiting
 
     def ack(self, messages: Sequence[wire.Message]) -> None:
         def committed() -> int:
@@ -309,18 +310,6 @@ async def test_who_is_asked_to_end_stores_what_was_read_and_sends_what_was_begun
                 rest += await later.receive(50)
             later.ack(rest)
     assert stored + len(rest) == 50
-
-
-async def test_the_file_that_says_alive_is_touched_only_while_the_broker_is_heard(
-    worker: Worker, tmp_path: Path
-) -> None:
-    alive = tmp_path / "bridge.alive"
-    worker._alive = alive
-    await worker.sweep_once(slow=False)
-    assert not alive.exists()
-    async with mqtt.Inbound(worker.listener.url, "Bridge-steps-in") as worker.listener.inbound:
-        await worker.sweep_once(slow=False)
-    assert alive.exists()
 
 
 # --- the contract

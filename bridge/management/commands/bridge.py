@@ -1,4 +1,4 @@
-"""`manage.py bridge`: the worker of a production set-up. SIGTERM drains and exits 0."""
+"""`manage.py bridge`: the bridge of a production set-up, or its standby. SIGTERM drains and exits 0."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from bridge import mqtt
 from bridge.accounts import Accounts, dynsec
 from bridge.book import OpenAccounts
+from bridge.duty import Duty
+from bridge.lead import lock
 from bridge.worker import Worker
 
 
@@ -23,8 +25,13 @@ class Command(BaseCommand):
     help = "Carry readings from the broker into the hub, and commands to the devices."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take the name, which is part of the session at the broker: each bridge has its own, and keeps it."""
-        parser.add_argument("--name", default="main", help="this bridge's name at the broker (default: main)")
+        """Take the name, which is part of the session at the broker."""
+        parser.add_argument(
+            "--name",
+            default="main",
+            help="this bridge's name at the broker (default: main); of those of one name one works and the others "
+            "stand by",
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Work until SIGTERM or SIGINT."""
@@ -60,11 +67,20 @@ def accounts(url: mqtt.MqttUrl) -> OpenAccounts | None:
 
 
 async def work(url: mqtt.MqttUrl, name: str) -> None:
-    """Run a worker; drain on SIGTERM and SIGINT."""
-    alive = settings.HUB_DATA / f"bridge-{name}.alive"
-    alive.parent.mkdir(parents=True, exist_ok=True)
-    worker = Worker(url, name=name, accounts=accounts(url), alive=alive)
+    """Run a bridge; drain on SIGTERM and SIGINT."""
+    bridge = duty(url, name, accounts(url))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stopping.set)
-    await worker.run()
+        loop.add_signal_handler(number, bridge.stopping.set)
+    await bridge.run()
+
+
+def duty(url: mqtt.MqttUrl, name: str, accounts: OpenAccounts | None) -> Duty:
+    """Return the bridge of this name: one of as many as are started, of which one at a time works."""
+    settings.HUB_DATA.mkdir(parents=True, exist_ok=True)
+    lead = lock(name, settings.HUB_DATA)
+
+    def worker() -> Worker:
+        return Worker(url, name=name, accounts=accounts, fence=lead.fence)
+
+    return Duty(lead, worker, alive=settings.HUB_DATA / f"bridge-{name}.alive")
