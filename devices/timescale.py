@@ -14,7 +14,7 @@ DAY_MS: Final = 86_400_000
 # Each question by seq or mark looks into every chunk, so few: three months are three of these and thirteen of a week,
 # and a look-up of 1,000 marks takes 3 times as long as in one table instead of 25 times.
 CHUNK_MS: Final = 30 * DAY_MS
-# What is late by days, retention at short notice and repairs still meet rows; older chunks take 0.4 of the bytes.
+# Retention at short notice and exports of last month still meet rows; a compressed chunk has a seventh of the bytes.
 COMPRESS_AFTER_MS: Final = 30 * DAY_MS
 # Since 2.18 compression is called columnstore.
 OLDEST: Final = (2, 18)

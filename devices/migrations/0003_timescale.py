@@ -8,7 +8,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 from devices import timescale
 
-# Moved in about 20 s. A longer journal is moved when its operator says so: nobody can write meanwhile.
+# Moved in about 10 s. A longer journal is moved when its operator says so: nobody can write meanwhile.
 MOST_ROWS = 1_000_000
 
 
