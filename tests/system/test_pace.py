@@ -1,0 +1,82 @@
+"""Long answers through a real Daphne: it holds no more than was taken, and outlives answers that break off."""
+
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import services
+from tests.hub import BIN, eventually
+from tests.services import LOOPBACK, ROOT
+from tests.system.streams import PART, PARTS
+
+
+@pytest.fixture(scope="module")
+def daphne(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Service]:
+    port = services.free_port()
+    command = [sys.executable, BIN / "daphne", "-b", LOOPBACK, "-p", str(port), "tests.system.streams:app"]
+    log = tmp_path_factory.mktemp("daphne") / "daphne.log"
+    service = services.Service(command, port, f"http://{LOOPBACK}:{port}", log, env={"PYTHONPATH": str(ROOT)})
+    with services.running(service):
+        yield service
+
+
+def asked(daphne: services.Service, path: str) -> socket.socket:
+    """Ask, and read nothing yet."""
+    client = socket.create_connection((LOOPBACK, daphne.port), timeout=20)
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
+    return client
+
+
+def given(daphne: services.Service) -> dict[str, int]:
+    told: Any = httpx.get(f"{daphne.url}/given").json()
+    return dict(told)
+
+
+def at_rest(daphne: services.Service) -> int:
+    """How many parts were given to Daphne once it takes no more for a second."""
+    before, since = -1, time.monotonic()
+
+    def resting() -> bool:
+        nonlocal before, since
+        now = given(daphne)["parts"]
+        if now != before or not now:
+            before, since = now, time.monotonic()
+        return time.monotonic() - since > 1
+
+    eventually(resting, "the answer neither ends nor rests")
+    return before
+
+
+def test_nothing_is_held_for_who_does_not_read_and_all_of_it_comes_when_they_do(daphne: services.Service) -> None:
+    with asked(daphne, "/long") as client:
+        held = at_rest(daphne)
+        # What the kernel's buffers of both ends take is some MB.
+        assert held < PARTS / 4, f"{held * len(PART) / 1e6:.0f} MB were given to one who reads nothing"
+        tail = b""
+        count = 0
+        while got := client.recv(1 << 20):
+            count += len(got)
+            tail = (tail + got)[-20:]
+    assert count > PARTS * len(PART)
+    assert tail.endswith(b"end\r\n0\r\n\r\n")
+
+
+def test_one_who_goes_away_ends_the_reading(daphne: services.Service) -> None:
+    left = given(daphne)["left"]
+    client = asked(daphne, "/long")
+    at_rest(daphne)
+    client.close()
+    # Django cancels what is asked for by one who has gone; here nobody does, and what is sent goes nowhere.
+    eventually(lambda: given(daphne)["left"] == left + 1, "the answer goes on")
+
+
+def test_a_broken_answer_does_not_look_whole_and_daphne_lives_on(daphne: services.Service) -> None:
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+        httpx.get(f"{daphne.url}/broken")
+    # It answers for what fails before an answer by a check once a second, which must not have fallen over.
+    assert httpx.get(f"{daphne.url}/raise", timeout=20).status_code == 500
