@@ -21,6 +21,7 @@ from bridge.notices import Notices
 from bridge.relay import Relay
 from bridge.sender import Sender
 from bridge.threads import Threads, now_ms
+from bridge.upkeep import Upkeep
 from devices import commands, groups, telemetry
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Worker:
                 tasks.create_task(self._keep_accounts(), name="bridge accounts"),
                 tasks.create_task(self.announcer.run(), name="bridge announce"),
                 tasks.create_task(self.notices.run(lambda: self.book.directory, self.sender), name="bridge notices"),
+                tasks.create_task(Upkeep(self.threads).run(), name="bridge upkeep"),
             ]
             await self.stopping.wait()
             self.listener.stop()

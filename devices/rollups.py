@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce
 from devices import archive, buckets, repairs
 from devices.buckets import TIERS, Buckets, Timeline
 from devices.models import Frame, Head, Repair, Rolled, Rollup
+from devices.values import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -155,7 +156,11 @@ class _Rebuilding:
         self.bad = repairs.of(repair.device_id, 0, buckets.FOREVER)
 
     def step(self) -> int:
-        start = _down(max(self.repair.start, self.repair.rebuilt_to), buckets.MINUTE_MS)
+        # Repairs are taken for days of which the journal is whole. What was pruned meanwhile stays as it was rolled.
+        whole_from = _up(self.rolled.raw_from, DAY_MS)
+        start = _down(max(self.repair.start, self.repair.rebuilt_to, whole_from), buckets.MINUTE_MS)
+        if start >= self.repair.end:
+            return _done(self.repair)
         end = _up(self.repair.end, buckets.MINUTE_MS)
         frames = list(self._frames(start, end)[: self.limit + 1])
         if len(frames) > self.limit:

@@ -11,8 +11,8 @@ from django.contrib.auth.models import User
 
 from dashboard import fanout, protocol, reads, rows
 from dashboard.fanout import Fanout
-from devices import groups
-from devices.models import Device, Frame, Head
+from devices import groups, retention
+from devices.models import Device, Frame, Head, Rolled
 from tests.django.live import Live, by_token, publish, run, settle, signed_in, store
 
 pytest_plugins = ("tests.django.live_fixtures",)
@@ -223,6 +223,28 @@ async def test_a_cursor_is_resumed_or_honestly_not_recovered(
         tuple(message[name] for name in ("from", "to", "cause")) for message in live.heard if message["type"] == "gap"
     ]
     assert gaps == ([gap] if gap else [])
+
+
+@pytest.mark.parametrize("point", range(8))
+async def test_what_is_pruned_while_we_read_is_sent_or_told_as_a_gap(
+    hub: Fanout, alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch, point: int
+) -> None:
+    await store("pump-1", 5)
+    await run(Rolled.objects.create, device=pump, seq=3)  # what is not rolled up stays
+    await run(Device.objects.filter(pk=pump.pk).update, keep_raw=1)
+    long_after = 2**42  # in the year 2109
+    async with signed_in(alice) as live:
+        passed = between_reads(monkeypatch, point, lambda: run(retention.prune, 1000, long_after))
+        await live.sub("pump-1", since=FROM_THE_START)
+        await live.until("live")
+        await publish("pump-1")
+        got = await live.until_row(6)
+    gaps = [message for message in live.heard if message["type"] == "gap"]
+    assert {gap["cause"] for gap in gaps} <= {"retention"}
+    missing = [seq for gap in gaps for seq in range(gap["from"], gap["to"] + 1)]
+    assert missing + got == [1, 2, 3, 4, 5, 6]
+    assert missing == ([1, 2, 3] if len(got) == 3 else [])
+    assert len(passed) > min(point, 3)
 
 
 async def test_what_is_too_far_behind_is_skipped_and_said(

@@ -1,0 +1,67 @@
+"""What goes on behind the ingest: roll-ups, repairs, retention. Small steps, and as long a pause after each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from django.db import Error as DatabaseError
+
+from bridge.threads import now_ms
+from devices import retention, rollups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.threads import Threads
+
+logger = logging.getLogger(__name__)
+
+# A device's minute is written six times then, not once for each frame; a series reads what is behind from the journal.
+EVERY_S: Final = 10.0
+PRUNE_S: Final = 60.0
+# Frames or rows in one step. SQLite has one writer: with 20 metrics a frame the ingest waits 20 ms for it.
+STEP: Final = 500
+
+
+class Upkeep:
+    """Keeps what is made of the journal up to date, in threads that the ingest does not use."""
+
+    def __init__(self, threads: Threads) -> None:
+        """Prepare; nothing was pruned yet."""
+        self._threads = threads
+        self._pruned_at = float("-inf")
+
+    async def run(self) -> None:
+        """Work for ever."""
+        while True:
+            try:
+                while await self.step():
+                    pass
+            except DatabaseError as error:
+                logger.warning("roll-ups and retention wait for the database (%s)", error)
+            await asyncio.sleep(EVERY_S)
+
+    async def step(self) -> bool:
+        """Take a step of each; return whether the next need not wait."""
+        # What single frames came in the meantime is left for later: else it would never end.
+        more = await self._gently(lambda: rollups.roll(STEP)) >= rollups.SHARE
+        more |= await self._gently(lambda: rollups.rebuild(STEP)) > 0
+        return await self._prune() or more
+
+    async def _prune(self) -> bool:
+        began = time.monotonic()
+        if began - self._pruned_at < PRUNE_S:
+            return False
+        if await self._gently(lambda: retention.prune(STEP, now_ms())):
+            return True
+        self._pruned_at = began
+        return False
+
+    async def _gently(self, work: Callable[[], int]) -> int:
+        began = time.monotonic()
+        done = await self._threads.run(work)
+        await asyncio.sleep(time.monotonic() - began)
+        return done
