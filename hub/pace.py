@@ -96,4 +96,4 @@ def _break_off(request: Request) -> None:
     """Close the connection without the end of the answer: whoever reads it sees that it is not whole."""
     _unregister(request)
     if request.channel is not None:
-        request.channel.loseConnection()
+        request.channel.loseConnection()  # type: ignore[no-untyped-call]  # as above
