@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import F
 
+from devices import dump, replay
 from devices import repairs as marked
-from devices.models import Command, Device, Event, Frame, Metric, Reject
+from devices.models import Command, Device, Event, Frame, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django.db.models import QuerySet
+
+    from devices.models import Reject
 
 # The readings that people look for first, by device class; what is not here follows by name.
 _FIRST: Final = (
@@ -133,19 +136,26 @@ def frames(device: Device) -> list[dict[str, Any]]:
     return [dict(row) for row in rows.values("seq", "ts", "received_at", "flags", "values")[:FRAMES]]
 
 
-def rejects(device: Device) -> list[dict[str, Any]]:
-    """What this device sent that could not be taken in, the newest first; payloads as text, cut."""
-    rows = Reject.objects.filter(key=device.key).order_by("-last_at")[:REJECTS]
+def rejects(rows: QuerySet[Reject], limit: int = REJECTS) -> list[dict[str, Any]]:
+    """The newest of these, each with its payload as text and in hex."""
     return [
         {
+            "id": row.pk,
+            "key": row.key,
             "reason": row.reason,
             "detail": row.detail,
             "topic": row.topic,
-            "payload": bytes(row.payload)[:200].decode(errors="backslashreplace"),
             "count": row.count,
+            "first_at": row.first_at,
             "last_at": row.last_at,
+            "size": row.size,
+            "retain": row.retain,
+            "position": row.position,
+            "whole": replay.is_whole(row),
+            "kept": len(row.payload),
+            "dump": dump.dump(bytes(row.payload), row.position, row.size),
         }
-        for row in rows
+        for row in rows.order_by("-last_at", "-pk")[:limit]
     ]
 
 

@@ -3,13 +3,16 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from dashboard import views
+from dashboard import inbox, views
 
 urlpatterns = [
     path("sign-in/", views.SignInView.as_view(), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("", views.fleet, name="fleet"),
     path("add/", views.add_device, name="add-device"),
+    path("rejects/", inbox.inbox, name="rejects"),
+    path("rejects/replay/", inbox.replay_rejects, name="replay-rejects"),
+    path("rejects/discard/", inbox.discard_rejects, name="discard-rejects"),
     path("devices/<str:key>/", views.device, name="device"),
     path("devices/<str:key>/state.json", views.device_state, name="device-state"),
     path("devices/<str:key>/repairs/", views.mark_bad, name="mark-bad"),

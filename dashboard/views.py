@@ -20,7 +20,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from dashboard import shown
 from dashboard.forms import AddDevice, MarkBad, SignIn
-from devices import numbering, registry, repairs, wire
+from devices import numbering, registry, rejects, repairs, wire
 from devices.errors import Refusal
 from devices.models import Device, Role
 from devices.values import DAY_MS
@@ -190,7 +190,7 @@ def _device_context(request: HttpRequest, one: Device) -> dict[str, Any]:
         "shown": state,
         "live": state,
         "frames": shown.frames(one),
-        "rejects": shown.rejects(one),
+        "rejects": shown.rejects(rejects.select(cast("User", request.user), {"device": one.key})),
         "events": shown.events(one),
         "repairs": shown.repairs(one),
         "marking": MarkBad(names=_names(one)),

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
 
 import msgspec
 from django.db import transaction
-from django.db.models import Count, Exists, Max, Min, OuterRef, Subquery, Sum
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Subquery, Sum
 from django.db.models.functions import Length
 
 from devices import inbox, registry
@@ -84,6 +84,23 @@ def find(user: User | AnonymousUser, pk: int, role: Role = Role.VIEWER) -> Rejec
     return row
 
 
+class Chosen(TypedDict, total=False):
+    """Of which device (its key; "" for what names none), for which reason; what is not there: any."""
+
+    device: str
+    reason: str
+
+
+def select(user: User | AnonymousUser, chosen: Chosen, role: Role = Role.VIEWER) -> QuerySet[Reject]:
+    """Select what one may see, or with the role do; with a role, a device that is named is looked for (404, 403)."""
+    rows = visible_to(user, role)
+    if "device" in chosen:
+        if role is not Role.VIEWER and not user.is_superuser:
+            registry.find(user, chosen["device"], role)
+        rows = rows.filter(key=chosen["device"])
+    return rows.filter(reason=chosen["reason"]) if "reason" in chosen else rows
+
+
 def unknown(pk: int) -> Refusal:
     """Refuse what is not there (any more), or may not be seen."""
     return Refusal("reject_unknown", f"There is no reject {pk}, or you may not see it, or it was replayed.", 404)
@@ -100,6 +117,11 @@ def groups(rows: QuerySet[Reject]) -> QuerySet[Reject, dict[str, Any]]:
         newest_detail=Subquery(same.values("detail")[:1]),
     )
     return cast("QuerySet[Reject, dict[str, Any]]", gathered)
+
+
+def newest_groups(rows: QuerySet[Reject]) -> QuerySet[Reject, dict[str, Any]]:
+    """Gather them as above, the newest first."""
+    return groups(rows).order_by(F("newest_at").desc(), "key", "reason")
 
 
 def discard(rows: QuerySet[Reject], by: str) -> int:

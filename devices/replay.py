@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # One call replays at most this many: each is a transaction of its own, and somebody waits for the answer.
-MOST: Final = 500
+MOST: Final = 200
 
 Result = Literal["stored", "known", "taken", "refused"]
 

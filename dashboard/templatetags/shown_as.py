@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django import template
 
 from dashboard.shown import PLACE
+from devices import rejects
 from devices.presence import span
 from devices.telemetry import flag_words
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
 register = template.Library()
+
+MOST_COUNTED: Final = 99
 
 WORDS: Final = {"online": "online", "stale": "stale", "offline": "offline", "never": "never seen"}
 
@@ -91,3 +97,10 @@ def readings(row: dict[str, Any], count: int) -> list[dict[str, Any]]:
         for kind in row["metrics"]
         if kind["name"] in row["values"]
     ][:count]
+
+
+@register.simple_tag
+def waiting_rejects(user: User) -> str:
+    """Count the rejects that the user may see, as far as a number in the menu has room."""
+    found = rejects.visible_to(user)[: MOST_COUNTED + 1].count()
+    return "" if not found else f"{MOST_COUNTED}+" if found > MOST_COUNTED else str(found)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import codecs
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from django.db.models import BinaryField, F, QuerySet
+from django.db.models import BinaryField, F
 from django.db.models.functions import Greatest, Substr
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import registry, rejects, replay, values
+from devices import rejects, replay, values
 from devices.api.asked import Shape, Strict, View, body, now, query, user_of
 from devices.api.pages import Paged, page, paged
 from devices.errors import Refusal
@@ -149,8 +149,8 @@ class Rejects(View):
         asked = query(request, RejectsAsked)
         start = Substr("payload", 1, SHOWN, output_field=BinaryField())
         near = Substr("payload", Greatest(F("position") + (1 - AROUND), 1), 2 * AROUND, output_field=BinaryField())
-        rows = rejects.visible_to(user_of(request)).defer("payload").annotate(shown=start, near=near)
-        return page(_those(rows, asked), ("-last_at", "-pk"), RejectShape, asked)
+        rows = rejects.select(user_of(request), _named(asked)).defer("payload").annotate(shown=start, near=near)
+        return page(rows, ("-last_at", "-pk"), RejectShape, asked)
 
     @extend_schema(operation_id="rejects_discard", parameters=[Selection], responses=DiscardedShape)
     def delete(self, request: Request) -> Response:
@@ -159,7 +159,7 @@ class Rejects(View):
         if not asked:
             problem = "Say which: ?device= or ?reason= or both."
             raise Refusal("invalid", problem, fields={"device": "is missing", "reason": "is missing"})
-        rows = _mine(request, asked, Role.MANAGER)
+        rows = rejects.select(user_of(request), _named(asked), Role.MANAGER)
         return Response({"discarded": rejects.discard(rows, user_of(request).get_username())})
 
 
@@ -172,7 +172,7 @@ class Groups(View):
     def get(self, request: Request) -> Response:
         """List what there is of each device and reason, by device."""
         asked = query(request, RejectsAsked)
-        rows = _those(rejects.visible_to(user_of(request)), asked)
+        rows = rejects.select(user_of(request), _named(asked))
         return page(rejects.groups(rows), ("key", "reason"), GroupShape, asked)
 
 
@@ -205,24 +205,13 @@ class Replays(View):
     def post(self, request: Request) -> Response:
         """Take them in again, some hundred a call. For operators."""
         asked = body(request, ReplayAsked)
-        rows = _mine(request, asked, Role.OPERATOR)
+        rows = rejects.select(user_of(request), _named(asked), Role.OPERATOR)
         if "ids" in asked:
             rows = rows.filter(pk__in=asked["ids"])
         done = replay.many(rows, now(), user_of(request).get_username(), asked["after"])
         return Response(ReplayedShape(done).data)
 
 
-def _those(rows: QuerySet[Reject], asked: dict[str, Any]) -> QuerySet[Reject]:
-    if "device" in asked:
-        rows = rows.filter(key=asked["device"])
-    if "reason" in asked:
-        rows = rows.filter(reason=asked["reason"])
-    return rows
-
-
-def _mine(request: Request, asked: dict[str, Any], role: Role) -> QuerySet[Reject]:
-    """Select what is asked for, where one has the role; a device that is named must be one's own."""
-    user = user_of(request)
-    if "device" in asked and not user.is_superuser:
-        registry.find(user, asked["device"], role)
-    return _those(rejects.visible_to(user, role), asked)
+def _named(asked: dict[str, Any]) -> rejects.Chosen:
+    named = {name: asked[name] for name in ("device", "reason") if name in asked}
+    return cast("rejects.Chosen", named)
