@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from bridge import upkeep
 from bridge.threads import Threads
@@ -24,6 +24,7 @@ class Enough(Exception):
 def threads() -> Iterator[Threads]:
     made = Threads("upkeep", 1)
     yield made
+    made._executor.submit(connections.close_all).result()
     made.end()
 
 

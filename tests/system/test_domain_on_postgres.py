@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests import services
 
-DOMAIN = ("telemetry", "commands", "rejects", "replay", "registry")
+DOMAIN = ("telemetry", "commands", "rejects", "replay", "registry", "history", "retention")
 
 
 def test_the_domain_holds_on_postgresql(postgres: services.Service, tmp_path: Path) -> None:
