@@ -196,8 +196,18 @@ class Stream:
             complete_s=self.complete_s if self.watchers else None,
             seconds=time.monotonic() - self._began,
             broken=self.broken,
-            more={"publishers": msgspec.to_builtins(self.said)},
+            more=summed(self.said),
         )
+
+
+def summed(said: Sequence[Said]) -> dict[str, Any]:
+    """What is worth telling of the publishers."""
+    found = {
+        "published_per_s": sum(one.published for one in said) / max(one.seconds for one in said),
+        "connects": sum(one.connects for one in said),
+        "resent": sum(one.resent for one in said),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def judged(counts: oracle.Counts, *, may_lose: bool) -> list[str]:

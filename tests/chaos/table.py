@@ -46,6 +46,19 @@ def _kept(result: Result) -> str:
 
 
 def _remarks(results: Sequence[Result]) -> list[str]:
-    broken = [f"- {result.scenario}: {sentence}" for result in results for sentence in result.broken]
-    missing = [f"- {result.scenario}: {result.missing}" for result in results if result.missing]
-    return [*(["", "Not kept:", *broken] if broken else []), *(["", "Not run:", *missing] if missing else [])]
+    found = {
+        "Measured besides:": [f"{one.scenario}: {_measured(one)}" for one in results if one.more],
+        "Not kept:": [f"{one.scenario}: {sentence}" for one in results for sentence in one.broken],
+        "Not run:": [f"{one.scenario}: {one.missing}" for one in results if one.missing],
+    }
+    return [line for title, remarks in found.items() if remarks for line in ["", title, *(f"- {r}" for r in remarks)]]
+
+
+def _measured(result: Result) -> str:
+    return ", ".join(f"{name} {_brief(value)}" for name, value in result.more.items())
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + " ".join(map(_brief, value)) + "]"
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

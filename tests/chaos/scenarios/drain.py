@@ -66,7 +66,7 @@ def live_lags(stream: Stream) -> list[float]:
 
 def judged(result: Result, queued: float, drained: float, lag: float, rate: float) -> Result:
     """Add what was measured, and what it says of the promise."""
-    result.more |= {"queued_per_s": queued, "drained_per_s": drained, "lag_ms": lag}
+    result.more = {"queued_per_s": queued, "drained_per_s": drained, "lag_ms": lag}
     if drained < PROMISED * rate:
         result.broken.append(f"drained at {drained:,.0f} frames/s while {rate:,.0f} came in")
     if lag > LAG_MS:
