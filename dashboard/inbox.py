@@ -71,12 +71,13 @@ def replay_rejects(request: HttpRequest) -> HttpResponse:
     """Take one in again, or all of a device, of a reason, or both."""
     user = cast("User", request.user)
 
-    def done() -> str:
+    def done() -> tuple[bool, str]:
         if pk := _number(request.POST.get("id")):
             outcome = replay.one(rejects.find(user, pk, Role.OPERATOR), _now(), user.get_username())
-            return outcome.message
+            return outcome.result != "refused", outcome.message
         rows = rejects.select(user, _chosen(request.POST), Role.OPERATOR)
-        return replay.many(rows, _now(), user.get_username()).message
+        replayed = replay.many(rows, _now(), user.get_username())
+        return not replayed.refused, replayed.message
 
     return _told(request, done)
 
@@ -87,22 +88,23 @@ def discard_rejects(request: HttpRequest) -> HttpResponse:
     """Delete one, or all of a device, of a reason, or both."""
     user = cast("User", request.user)
 
-    def done() -> str:
+    def done() -> tuple[bool, str]:
         if pk := _number(request.POST.get("id")):
             rows: QuerySet[Reject] = rejects.visible_to(user).filter(pk=rejects.find(user, pk, Role.MANAGER).pk)
         elif chosen := _chosen(request.POST):
             rows = rejects.select(user, chosen, Role.MANAGER)
         else:
             raise Refusal("invalid", "Nothing was discarded: say of which device, or for which reason.")
-        return f"Discarded {rejects.discard(rows, user.get_username())}."
+        return True, f"Discarded {rejects.discard(rows, user.get_username())}."
 
     return _told(request, done)
 
 
-def _told(request: HttpRequest, do: Callable[[], str]) -> HttpResponse:
-    """Do it, and go back to where it was asked for with a sentence on what became of it."""
+def _told(request: HttpRequest, do: Callable[[], tuple[bool, str]]) -> HttpResponse:
+    """Do it, and go back to where it was asked for with a sentence on what became of it, and whether that is well."""
     try:
-        messages.info(request, do())
+        well, said = do()
+        messages.add_message(request, messages.SUCCESS if well else messages.WARNING, said)
     except Refusal as refusal:
         if refusal.status == 403 or refusal.code == "device_unknown":  # noqa: PLR2004  HTTP's own number
             raise

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import F
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from devices import registry
+from devices import dump, registry, rejects, replay
 from devices.errors import Refusal
 from devices.models import Command, CommandEvent, Device, Fleet, Membership, Metric, Reject
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     Form = forms.ModelForm[Device]
 else:
     Form = forms.ModelForm
+
+# Groups of rejects that a page sums up: the newest.
+LISTED: Final = 50
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -68,12 +73,30 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]  #
         return self.inlines if obj else ()
 
 
+KEPT = (
+    "What is kept, in days",
+    {
+        "fields": ("keep_raw", "keep_minute", "keep_hour", "keep_day"),
+        "description": "Of a device, empty means as its fleet says; of a fleet, for ever.",
+    },
+)
+SENT = (
+    "What a device may send",
+    {
+        "fields": ("rate", "burst"),
+        "description": "Frames a second, and how many may come at once on top. "
+        "Empty means as the fleet says, or else as the hub's settings say.",
+    },
+)
+
+
 @admin.register(Fleet)
 class FleetAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Fleets with their members."""
 
     list_display = ("name", "slug")
     search_fields = ("name", "slug")
+    fieldsets = ((None, {"fields": ("name", "slug")}), KEPT, SENT)
     prepopulated_fields = {"slug": ("name",)}
     inlines = (Members,)
 
@@ -113,6 +136,8 @@ class DeviceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     fieldsets = (
         (None, {"fields": ("key", "name", "fleet", "gateway", "enabled")}),
         ("What it says", {"fields": ("presence", "model", "firmware", "created_at")}),
+        KEPT,
+        SENT,
     )
     inlines = (Metrics,)
     actions = ("rotate", "enable", "disable")
@@ -207,18 +232,92 @@ class CommandAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no
     inlines = (Events,)
 
 
+class ByDevice(admin.SimpleListFilter):
+    """The devices with the newest rejects."""
+
+    title = "device"
+    parameter_name = "key"
+
+    def lookups(self, _request: HttpRequest, _admin: object) -> list[tuple[str, str]]:
+        """Name those of the newest groups."""
+        keys = dict.fromkeys(group["key"] for group in rejects.newest_groups(Reject.objects.all())[:LISTED])
+        return [(f"={key}", key or "(none named)") for key in keys]
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[Reject]) -> QuerySet[Reject]:
+        """Select those of the device; "=" stands before it, for a key may be empty."""
+        chosen = self.value()
+        return queryset if chosen is None else queryset.filter(key=chosen.removeprefix("="))
+
+
 @admin.register(Reject)
 class RejectAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Messages that could not be taken in."""
+    """Messages that could not be taken in: by device and reason, to be replayed or discarded."""
 
-    list_display = ("topic", "reason", "detail", "count", "client")
-    list_filter = ("reason",)
+    list_display = ("topic", "reason", "detail", "count", "last")
+    list_filter = ("reason", ByDevice)
     search_fields = ("key", "topic")
     ordering = ("-last_at", "-id")
-    fields = ("key", "topic", "shown", "client", "reason", "detail", "first_at", "last_at", "count")
-    readonly_fields = ("shown",)
+    list_before_template = "devices/reject_groups.html"
+    fields = ("key", "topic", "reason", "detail", "position", "text", "hex", "size", "retain", "count", "first", "last")
+    readonly_fields = ("text", "hex", "first", "last")
+    actions = ("replay", "discard")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:  # noqa: ANN401  the framework's
+        """Show what there is of each device and reason above the list."""
+        groups = rejects.newest_groups(Reject.objects.all())[:LISTED]
+        return super().changelist_view(request, {**(extra_context or {}), "groups": groups})
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Reject]:
+        """Read payloads where they are shown alone: a list of them would be megabytes."""
+        rows: QuerySet[Reject] = super().get_queryset(request)
+        return rows.defer("payload")
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        """Replaying and discarding for all fleets is for who may do everything."""
+        return bool(request.user.is_active and request.user.is_superuser)
 
     @admin.display(description="payload")
-    def shown(self, reject: Reject) -> str:
-        """Show the payload as text, with escapes for what is none."""
-        return bytes(reject.payload).decode(errors="backslashreplace")
+    def text(self, reject: Reject) -> SafeString:
+        """Show the payload as text, with escapes for what is none and the fault marked."""
+        return format_html("<pre>{}</pre>", _marked(_dump(reject).text))
+
+    @admin.display(description="payload in hex")
+    def hex(self, reject: Reject) -> SafeString:
+        """Show the payload's bytes, the one at fault marked."""
+        lines = ((line.offset, _marked(line.hex, 47), _marked(line.text)) for line in _dump(reject).lines)
+        return format_html("<pre>{}</pre>", format_html_join("\n", "{}  {}  {}", lines))
+
+    @admin.display(description="first came", ordering="first_at")
+    def first(self, reject: Reject) -> datetime:
+        """Show when it came first."""
+        return _instant(reject.first_at)
+
+    @admin.display(description="came last", ordering="last_at")
+    def last(self, reject: Reject) -> datetime:
+        """Show when it came last."""
+        return _instant(reject.last_at)
+
+    @admin.action(description="Replay: take them in again", permissions=["decide"])
+    def replay(self, request: HttpRequest, queryset: QuerySet[Reject]) -> None:
+        """Take them in again; what is refused again stays."""
+        done = replay.many(queryset, time.time_ns() // 1_000_000, request.user.get_username())
+        self.message_user(request, done.message, messages.WARNING if done.refused or done.cut else messages.SUCCESS)
+
+    @admin.action(description="Discard: delete them for good", permissions=["decide"])
+    def discard(self, request: HttpRequest, queryset: QuerySet[Reject]) -> None:
+        """Delete them without replaying them."""
+        self.message_user(request, f"Discarded {rejects.discard(queryset, request.user.get_username())}.")
+
+
+def _dump(reject: Reject) -> dump.Dump:
+    return dump.dump(bytes(reject.payload), reject.position, reject.size)
+
+
+def _marked(parts: dump.Parts, width: int = 0) -> SafeString:
+    fault = format_html("<mark>{}</mark>", parts.fault) if parts.fault else ""
+    room = " " * (width - len(parts.before + parts.fault + parts.after))
+    return format_html("{}{}{}{}", parts.before, fault, parts.after, room)
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 # Of a long payload as much is shown around the fault, or from its start: more than anybody reads.
-SHOWN: Final = 1024
+SHOWN: Final = 512
 _ROW: Final = 16
 
 

@@ -3,14 +3,15 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from devices import commands, registry, sealing
-from devices.models import Device, Fleet, Membership, Reject
+from devices import commands, intake, registry, sealing, wire
+from devices.models import Device, Fleet, Frame, Membership, Reject
 from tests.django.conftest import refuse
 
+HOSTILE = "<script>alert(1)</script>"
 NEW = {"key": "fan-1", "name": "Fan", "gateway": "", "enabled": "on"}
 
 
@@ -138,6 +139,55 @@ def test_evidence_is_only_looked_at(admin: Client, pump: Device) -> None:
     command, _ = commands.issue(pump, "relay", "on", user=None, now=1)
     assert admin.get(url("devices_command_add")).status_code == 403
     assert admin.post(url("devices_command_delete", command.pk), {"post": "yes"}).status_code == 403
+
+
+def decide(client: Client, action: str, *rows: Reject) -> str:
+    asked = {"action": action, "_selected_action": [row.pk for row in rows]}
+    return client.post(url("devices_reject_changelist"), asked, follow=True).content.decode()
+
+
+def test_rejects_are_summed_up_by_device_and_reason_and_filtered_by_both(admin: Client, pump: Device) -> None:
+    for payload in (b"1", b"2", b"2"):
+        refuse(payload=payload)
+    refuse(key="", topic="nowhere", detail=HOSTILE)
+    html = admin.get(url("devices_reject_changelist")).content.decode()
+    assert "?key=%3Dpump-1&amp;reason__exact=not_json" in html
+    assert "(none named)" in html
+    assert HOSTILE not in html
+    one = admin.get(url("devices_reject_changelist"), {"key": "=", "reason__exact": "not_json"})
+    assert [row.topic for row in one.context["cl"].result_list] == ["nowhere"]
+
+
+def test_a_reject_is_shown_as_text_and_hex_with_the_fault_marked(admin: Client, pump: Device) -> None:
+    refuse(payload=b'{"a": \xff, "b": "%s"}' % HOSTILE.encode(), reason="not_utf8", position=6, detail=HOSTILE)
+    html = admin.get(url("devices_reject_change", Reject.objects.get().pk)).content.decode()
+    assert "<mark>\\xff</mark>" in html
+    assert "7b 22 61 22 3a 20 <mark>ff</mark> 2c" in html
+    assert "00000  " in html
+    assert HOSTILE not in html
+
+
+def test_chosen_rejects_are_replayed_or_discarded(admin: Client, greenhouse: Fleet) -> None:
+    for level in range(3):
+        message = wire.Message(topic="hub/tank/telemetry", payload=b'{"level": %d}' % level, received_at=1)
+        intake.take([message], {}, 1)
+    registry.create("tank", greenhouse)
+    first, second, third = Reject.objects.order_by("pk")
+    assert "Replayed 2: 2 frames stored" in decide(admin, "replay", first, second)
+    assert Frame.objects.count() == 2
+    assert "Discarded 1." in decide(admin, "discard", third)
+    assert not Reject.objects.exists()
+
+
+def test_an_administrator_of_some_things_only_looks(client: Client, pump: Device) -> None:
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="view_reject"))
+    client.force_login(clerk)
+    refuse()
+    assert "not_json" in client.get(url("devices_reject_changelist")).content.decode()
+    for action in ("replay", "discard", "delete_selected"):
+        decide(client, action, Reject.objects.get())
+    assert Reject.objects.get().count == 1
 
 
 def test_who_is_no_administrator_is_sent_away(client: Client, alice: User) -> None:
