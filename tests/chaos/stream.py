@@ -55,6 +55,7 @@ class Publishing:
         assert self._child.stdin is not None
         self._child.stdin.write(msgspec.json.encode(job) + b"\n")
         self._child.stdin.flush()
+        self.receipts = job.receipts
         self._limited = job.limit is not None
         self._said: Said | None = None
 
@@ -180,7 +181,7 @@ class Stream:
         stored, holes = oracle.journals(oracle.ask(self.connect, oracle.FRAMES))
         counts = oracle.compare(entries.published, entries.acked, stored, holes)
         self.broken += judged(counts, may_lose=may_lose)
-        self.broken += _receipts_broken(entries, stored, sum(said.unreceived for said in self.said))
+        self.broken += self._receipts_broken(entries, stored)
         self.broken += watchers.faults(self.watchers, stored)[:SHOWN]
         if within_s is not None and self.complete_s > within_s:
             self.broken.append(f"a watcher was complete after {self.complete_s:.1f} s; {within_s:g} s are promised")
@@ -196,8 +197,19 @@ class Stream:
             complete_s=self.complete_s if self.watchers else None,
             seconds=time.monotonic() - self._began,
             broken=self.broken,
-            more=summed(self.said),
+            more={**summed(self.said), "receipts": sum(map(len, entries.receipts.values()))},
         )
+
+    def _receipts_broken(self, entries: ledger.Entries, stored: dict[str, list[int]]) -> list[str]:
+        empty = sum(len(numbers - set(stored.get(key, ()))) for key, numbers in entries.receipts.items())
+        unreceived = sum(said.unreceived for said in self.said)
+        silent = any(publishing.receipts for publishing in self.publishers) and not entries.receipts
+        found = [
+            (empty, f"{empty} frames have a receipt and are not stored"),
+            (unreceived, f"{unreceived} frames never got their receipt"),
+            (silent, "no receipt came at all"),
+        ]
+        return [sentence for bad, sentence in found if bad]
 
 
 def summed(said: Sequence[Said]) -> dict[str, Any]:
@@ -219,15 +231,6 @@ def judged(counts: oracle.Counts, *, may_lose: bool) -> list[str]:
         (counts.holes, f"{counts.holes} numbers are missing in the hub's own journal"),
         (counts.acked < counts.published, f"{counts.published - counts.acked} frames were never acknowledged"),
         (not counts.stored, "nothing was stored at all"),
-    ]
-    return [sentence for bad, sentence in found if bad]
-
-
-def _receipts_broken(entries: ledger.Entries, stored: dict[str, list[int]], unreceived: int) -> list[str]:
-    empty = sum(len(numbers - set(stored.get(key, ()))) for key, numbers in entries.receipts.items())
-    found = [
-        (empty, f"{empty} frames have a receipt and are not stored"),
-        (unreceived, f"{unreceived} frames never got their receipt"),
     ]
     return [sentence for bad, sentence in found if bad]
 

@@ -21,6 +21,8 @@ def run(plan: Plan) -> Result:
         streaming(demo, oracle.sqlite(plan.folder / "hub.sqlite3"), plan, SHAPES, receipts=True) as stream,
     ):
         for _ in plan.rounds():
+            # Now and then long enough for receipts, which come once a second.
+            stream.flows(plan.dice.choice((1, 2 * round(plan.rate))))
             stream.strike(lambda: kill(demo), lambda: start(demo))
         return stream.result(SCENARIO.name)
 
