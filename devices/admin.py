@@ -166,8 +166,9 @@ class DeviceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
             )
             return
         device, secret = registry.create(obj.key, obj.fleet, obj.name, obj.gateway)
-        if not obj.enabled:
-            registry.change(device, {"enabled": False})
+        rest = {name: form.cleaned_data[name] for name in form.changed_data if name in ("enabled", *registry.LIMITS)}
+        if rest:
+            registry.change(device, cast("registry.Changes", rest))
         obj.pk, obj._state.adding = device.pk, False  # noqa: SLF001  the page goes on with the row that was made
         self._tell(request, device, secret)
 

@@ -164,7 +164,21 @@ def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None
     return device, secret
 
 
-class Changes(TypedDict, total=False):
+class Limits(TypedDict, total=False):
+    """What may be changed of a fleet: see models.Limits."""
+
+    keep_raw: int | None
+    keep_minute: int | None
+    keep_hour: int | None
+    keep_day: int | None
+    rate: int | None
+    burst: int | None
+
+
+LIMITS: Final = tuple(Limits.__annotations__)
+
+
+class Changes(Limits, total=False):
     """What may be changed of a device."""
 
     name: str

@@ -24,6 +24,7 @@ urlpatterns = [
     path("commands/<slug:cid>/", commands.OneCommand.as_view(), name="command"),
     path("commands/<slug:cid>/cancel/", commands.Cancellation.as_view(), name="cancel"),
     path("fleets/", fleets.Fleets.as_view(), name="fleets"),
+    path("fleets/<slug:slug>/", fleets.OneFleet.as_view(), name="fleet"),
     path("fleets/<slug:slug>/members/", fleets.Members.as_view(), name="members"),
     path("fleets/<slug:slug>/members/<str:username>/", fleets.OneMember.as_view(), name="member"),
     path("rejects/", rejects.Rejects.as_view(), name="rejects"),

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from devices import numbering, presence, registry, telemetry
 from devices.api.asked import Instant, Shape, Strict, View, body, query, user_of
+from devices.api.limits import LimitsAsked, LimitsShape
 from devices.api.pages import Paged, page, paged
 from devices.models import Device, Head, Role
 
@@ -40,7 +41,7 @@ class DeviceAsked(Strict):
     gateway = serializers.CharField(required=False, allow_null=True, help_text="key of the device it speaks through")
 
 
-class DeviceChanged(Strict):
+class DeviceChanged(LimitsAsked):
     """What can be changed of a device."""
 
     name = serializers.CharField(max_length=128, allow_blank=True, required=False)
@@ -145,8 +146,8 @@ Order = inline_serializer(
 )
 
 
-class WholeDevice(DeviceShape):
-    """A device with what it measures and what it can be told."""
+class WholeDevice(DeviceShape, LimitsShape):
+    """A device with what it measures, what it can be told, and its own limits."""
 
     metrics = serializers.SerializerMethodField()
     commands = serializers.SerializerMethodField()
@@ -200,7 +201,7 @@ class OneDevice(View):
 
     @extend_schema(request=DeviceChanged, responses=WholeDevice)
     def patch(self, request: Request, key: str) -> Response:
-        """Change name, fleet, gateway, or whether it may connect."""
+        """Change name, fleet, gateway, limits, or whether it may connect."""
         user = user_of(request)
         device = registry.find(user, key, Role.MANAGER)
         asked = body(request, DeviceChanged, partial=True)

@@ -11,10 +11,12 @@ from rest_framework.response import Response
 
 from devices import registry
 from devices.api.asked import Shape, Strict, View, body, query, user_of
+from devices.api.limits import LimitsAsked, LimitsShape
 from devices.api.pages import Paged, page, paged
 from devices.models import Fleet, Membership, Role
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import User
     from rest_framework.request import Request
 
 
@@ -25,6 +27,10 @@ class FleetShape(Shape):
     name = serializers.CharField()
     devices = serializers.IntegerField(source="size", help_text="how many")
     role = serializers.ChoiceField(Role.choices, allow_null=True)
+
+
+class WholeFleet(FleetShape, LimitsShape):
+    """A fleet with the limits of its devices, where they do not say them themselves."""
 
 
 class MemberShape(Shape):
@@ -47,10 +53,30 @@ class Fleets(View):
     @extend_schema(operation_id="fleets_list", parameters=[Paged], responses=paged("Fleet", FleetShape))
     def get(self, request: Request) -> Response:
         """List fleets by slug."""
+        return page(_fleets(user_of(request)), ("slug",), FleetShape, query(request, Paged))
+
+
+def _fleets(user: User) -> QuerySet[Fleet]:
+    """Select what one may see, each with how many devices it has and what one is in it."""
+    mine = Membership.objects.filter(fleet=OuterRef("pk"), user_id=user.pk).values("role")
+    return cast("QuerySet[Fleet]", registry.fleets_of(user).annotate(size=Count("devices"), role=Subquery(mine)))
+
+
+class OneFleet(View):
+    """One fleet."""
+
+    @extend_schema(responses=WholeFleet)
+    def get(self, request: Request, slug: str) -> Response:
+        """Tell its limits, and what one is in it."""
         user = user_of(request)
-        mine = Membership.objects.filter(fleet=OuterRef("pk"), user_id=user.pk).values("role")
-        rows = registry.fleets_of(user).annotate(size=Count("devices"), role=Subquery(mine))
-        return page(cast("QuerySet[Fleet]", rows), ("slug",), FleetShape, query(request, Paged))
+        return Response(WholeFleet(_fleets(user).get(pk=registry.find_fleet(user, slug).pk)).data)
+
+    @extend_schema(request=LimitsAsked, responses=WholeFleet)
+    def patch(self, request: Request, slug: str) -> Response:
+        """Change what its devices keep and may send, where they do not say it themselves."""
+        fleet = registry.find_fleet(user_of(request), slug, Role.MANAGER)
+        Fleet.objects.filter(pk=fleet.pk).update(**body(request, LimitsAsked, partial=True))
+        return self.get(request, slug)
 
 
 class Members(View):
