@@ -280,7 +280,7 @@ class RejectAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no 
     @admin.display(description="payload")
     def text(self, reject: Reject) -> SafeString:
         """Show the payload as text, with escapes for what is none and the fault marked."""
-        return format_html("<pre>{}</pre>", _marked(_dump(reject).text))
+        return format_html('<pre class="whitespace-pre-wrap break-all">{}</pre>', _marked(_dump(reject).text))
 
     @admin.display(description="payload in hex")
     def hex(self, reject: Reject) -> SafeString:

@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce
 from devices import sealing, telemetry, values, wellknown, wire
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
-from devices.models import Device, Fleet, Head, Membership, Metric, Role
+from devices.models import Device, Fleet, Head, Membership, Metric, Reject, Role
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -1,6 +1,8 @@
 """What could not be taken in is kept with its reason, counted exactly, and never fills the disk."""
 
+import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from django.db import connection
 
 from devices import inbox, registry, rejects, wire
 from devices.batch import Rejected
-from devices.models import Fleet, Reject
+from devices.models import Device, Fleet, Reject
 from devices.values import REASONS
 from tests.django.together import together
 
@@ -171,6 +173,18 @@ def test_what_is_discarded_while_it_comes_again_is_kept_anew_and_whole(monkeypat
     rejects.keep([rejected(b"hot")], NOW + 1)
     row = Reject.objects.get()
     assert (bytes(row.payload), row.count, row.first_at) == (b"hot", 1, NOW + 1)
+
+
+def test_a_device_that_is_deleted_leaves_nothing_to_whoever_registers_its_key_next() -> None:
+    rejects.keep([rejected(), rejected(key="boiler")], NOW)
+    registry.remove(Device.objects.get(key="tank"))
+    make_device()
+    assert kept() == [("boiler", "not_json", 1)]
+
+
+def test_the_docs_tell_what_to_do_about_every_reason() -> None:
+    told = (Path(__file__).parents[2] / "docs/rejects.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE) == list(REASONS)
 
 
 @pytest.mark.django_db(transaction=True)
