@@ -48,6 +48,8 @@ class Listener:
         # Set once the broker has taken our subscription for the first time.
         self.ready = asyncio.Event()
         self.inbound: mqtt.Inbound | None = None
+        # From when on (ms) a device that was not heard has sent nothing; before, it may have.
+        self._hearing_since = 0
         # What cannot be stored at this moment.
         self.holding: holding.Holding | None = None
         # Set with each change of `hearing` and `holding`.
@@ -64,6 +66,11 @@ class Listener:
     def hearing(self) -> bool:
         """Whether the broker reaches us now."""
         return self.inbound is not None
+
+    @property
+    def hearing_since(self) -> int | None:
+        """From when on whatever devices sent has been stored (ms); None: it is not now."""
+        return None if self.inbound is None or self.holding else self._hearing_since
 
     def stop(self) -> None:
         """Have `run` store what has been read already, and return."""
@@ -102,6 +109,7 @@ class Listener:
 
     def _hears(self, inbound: mqtt.Inbound | None) -> None:
         self.inbound = inbound
+        self._hearing_since = now_ms()
         self.changed.set()
 
     async def _empty(self, inbound: mqtt.Inbound) -> None:
@@ -117,6 +125,9 @@ class Listener:
         try:
             stored = await self._stored(inbound, within, limited)
         finally:
+            if self.holding or len(messages) == MOST:
+                # There was more than one commit takes: what a device sent may still wait.
+                self._hearing_since = now_ms()
             self._holds(None)
         if stored is None:
             return False

@@ -201,7 +201,7 @@ class Worker:
         await self.threads.run(commands.sweep, now_ms())
         self.sender.ring()
         if slow:
-            await self.threads.run(telemetry.sweep_presence, now_ms())
+            await self.threads.run(telemetry.sweep_presence, now_ms(), self.listener.hearing_since)
             self._registry_news.set()
 
     # -- the pulse

@@ -6,8 +6,9 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import transaction
+from django.db.models import Q
 
-from devices import lifecycle, values, wire
+from devices import lifecycle, presence, values, wire
 from devices.dialects import Order
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
@@ -26,6 +27,8 @@ MAX_KEY: Final = 128
 ORPHAN_MS: Final = 30_000
 # A device that accepted a command may work on it longer than the command could wait for it.
 SHORTEST_WORK_MS: Final = 60_000
+# Of devices that are online, those that sleep as they announced are not connected: what they are told waits for them.
+_AWAKE: Final = Q(device__head__presence="online") & ~Q(device__head__because__startswith=presence.ASLEEP)
 _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 _SWITCH: Final = {True: True, False: False, "on": True, "off": False, "true": True, "false": False}
 
@@ -162,16 +165,16 @@ def _bad_args(name: str, expected: str) -> Refusal:
 
 
 def waiting(now: int) -> list[tuple[str, str]]:
-    """Return (device key, id) of what can be sent now: queued, unclaimed, not expired, and its device online."""
+    """Return (device key, id) of what can be sent now: queued, unclaimed, not expired, and its device awake."""
     rows = Command.objects.filter(state="queued", claimed_at=None, expires_at__gt=now, device__enabled=True)
-    rows = rows.filter(device__head__presence="online").order_by("created_at", "pk")
+    rows = rows.filter(_AWAKE).order_by("created_at", "pk")
     return list(rows.values_list("device__key", "pk"))
 
 
 def claim(cid: str, now: int) -> Order | None:
     """Take a command for publishing; None when it is not to be sent now, or another bridge was first."""
     ready = Command.objects.filter(pk=cid, state="queued", claimed_at=None, expires_at__gt=now)
-    ready = ready.filter(device__head__presence="online", device__enabled=True)
+    ready = ready.filter(_AWAKE, device__enabled=True)
     # The condition on the device cannot stand in an UPDATE of every database: read, then win or lose by the row.
     command = ready.select_related("device__gateway").first()
     if command is None:

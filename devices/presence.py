@@ -14,6 +14,8 @@ SHORTEST_SILENCE_MS: Final = 10_000
 LONGEST_UNKNOWN_MS: Final = 86_400_000
 # Messages closer together than this are one beat: scalar topics of one measurement come in a burst.
 BEAT_MS: Final = 1000
+# How the reason of a device begins that is away on purpose. It counts as online, for it does what it announced.
+ASLEEP: Final = "asleep, as announced"
 # Weight of the newest interval in the learned one: it follows a change of rhythm within some ten readings.
 LEARNING: Final = 0.2
 
@@ -43,32 +45,57 @@ def silence_allowed(usual_ms: int | None, sleep_s: int | None) -> int:
     return max(SHORTEST_SILENCE_MS, (usual_ms or 0) * USUAL_INTERVALS, (sleep_s or 0) * 1500)
 
 
+def asleep(state: State) -> bool:
+    """Whether a device is away on purpose: it announced a sleep, and then its connection ended."""
+    return state.presence == "online" and state.because.startswith(ASLEEP)
+
+
 def heard(old: State, now: int) -> State:
     """Return the state of a device that just sent something: it is online."""
+    if asleep(old):
+        return State("online", "it woke and sent data", now)
     return old if old.presence == "online" else State("online", "it sent data", now)
 
 
-def said(old: State, now: int, *, online: bool, retained: bool) -> State:
-    """Return the state after a status message or the last will.
+def said(old: State, now: int, sleep_s: int | None, *, online: bool, retained: bool) -> State:
+    """Return the state after a status message or the last will; `sleep_s` is the silence that the device announced.
 
     A retained message is old news: it tells which was said last, but does not prove that a stale device lives.
     """
     if online:
+        if asleep(old):
+            return old if retained else State("online", "it woke and said so", now)
         if old.presence == "online" or (retained and old.presence == "stale"):
             return old
         return State("online", "it said so", now)
+    if old.presence == "online" and sleep_s:
+        because = f"{ASLEEP}, for about {span(sleep_s * 1000)}"
+        return old if old.because == because else State("online", because, now)
     return old if old.presence == "offline" else State("offline", "last will, or it said so", now)
 
 
-def silent(old: State, last_at: int | None, usual_ms: int | None, sleep_s: int | None, now: int) -> State:
-    """Return the state of a device that may have been silent for too long."""
+def cut(old: State, now: int, because: str) -> State:
+    """Return the state of a device whose connection the hub itself has ended."""
+    return State("offline", because, now) if old.presence in ("online", "stale") else old
+
+
+def silent(
+    old: State, last_at: int | None, usual_ms: int | None, sleep_s: int | None, now: int, *, hearing_since: int = 0
+) -> State:
+    """Return the state of a device that may have been silent for too long.
+
+    While the hub did not hear its broker it knows of no silence: it counts from `hearing_since` on (ms), at most.
+    """
     if old.presence != "online":
         return old
-    silence = now - max(last_at or 0, old.since)
-    if silence <= silence_allowed(usual_ms, sleep_s):
+    since = max(last_at or 0, old.since)
+    allowed = silence_allowed(None if asleep(old) else usual_ms, sleep_s)
+    if now - max(since, hearing_since) <= allowed:
         return old
     usually = "" if usual_ms is None else f", usually every {span(usual_ms)}"
-    return State("stale", f"no data for {span(silence)}{usually}", now)
+    if sleep_s:
+        usually = f", and it announced to sleep for {span(sleep_s * 1000)}"
+    return State("stale", f"no data for {span(now - since)}{usually}", now)
 
 
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
@@ -193,9 +194,12 @@ def change(device: Device, changes: Changes) -> None:
         check_gateway(device.key, changes["gateway"])
     with transaction.atomic():
         row = Device.objects.select_for_update(of=("self",), no_key=True).get(pk=device.pk)
+        spoke, alone = row.enabled, row.gateway_id is None
         for field, value in changes.items():
             setattr(row, field, value)
         row.save(update_fields=list(changes))
+        if spoke and (not row.enabled or (alone and row.gateway_id is not None)):
+            _cut(row, "its account was withdrawn" if alone else "it was disabled")
         changed(row.key)
 
 
@@ -222,8 +226,17 @@ def rotate(device: Device) -> str:
         row.secret_box = sealing.seal(secret)
         row.secret_version += 1
         row.save(update_fields=["secret_box", "secret_version"])
+        _cut(row, "its secret was changed")
         changed(device.key)
     return secret
+
+
+def _cut(device: Device, because: str) -> None:
+    """Note that a device, and those that speak through it, are cut off: the broker's accounts follow in a moment."""
+    now = time.time_ns() // 1_000_000
+    telemetry.cut(device.pk, because, now)
+    for child in device.children.order_by("pk"):
+        telemetry.cut(child.pk, because.replace("its", "its gateway's", 1), now)
 
 
 def remove(device: Device) -> None:

@@ -17,7 +17,7 @@ from devices.models import Device, Event, Frame, Head, Metric
 from devices.values import DAY_MS, EARLIEST_MS, MAX_METRICS, Bad, Reason, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 # Flags of a frame.
 LATE: Final = 1  # older than the newest frame when it came
@@ -187,7 +187,7 @@ class _Book:
     def _beat(self, frame: wire.Frame, now: int) -> None:
         head = self.head
         head.received_at = max(head.received_at or 0, frame.received_at)
-        if head.beat_at is None or head.presence == "offline":
+        if head.beat_at is None or head.presence == "offline" or presence.asleep(self._state()):
             head.beat_at = frame.received_at
         elif (interval := frame.received_at - head.beat_at) >= presence.BEAT_MS:
             head.usual_ms = presence.learned(head.usual_ms, interval)
@@ -195,26 +195,28 @@ class _Book:
         self._become(presence.heard(self._state(), now))
 
     def said(self, event: wire.Presence, now: int) -> None:
-        head = self.head
-        state = presence.said(self._state(), now, online=event.online, retained=event.retained)
-        if event.online:
+        head, old = self.head, self._state()
+        if event.online or event.sleep_s is not None:
             head.sleep_s = event.sleep_s
+        state = presence.said(old, now, head.sleep_s, online=event.online, retained=event.retained)
+        if event.online:
             if not event.retained:
                 head.received_at = max(head.received_at or 0, event.received_at)
-            if head.presence != state.presence:
+            if state.presence != old.presence or presence.asleep(old):
                 # From its start to its first reading is no rhythm: the next interval begins with that reading.
                 head.beat_at = None
         self._become(state)
 
     def _state(self) -> presence.State:
-        return presence.State(self.head.presence, self.head.because, self.head.since)  # type: ignore[arg-type]
+        return _state_of(self.head)
 
     def _become(self, state: presence.State) -> None:
         self.head.presence, self.head.because, self.head.since = state
 
     def close(self, now: int) -> None:
         """Note in the head, and among the device's events, what became of it in this batch."""
-        if self._state() != self.was:
+        # A device that wakes and sleeps every minute would fill its history with it.
+        if self.head.presence != self.was.presence:
             self._happened("presence", self.head.presence, self.head.because, self.head.since)
         if not self.boots:
             return
@@ -281,29 +283,42 @@ def type_of(value: Value) -> str:
     return "text" if isinstance(value, str) else "number"
 
 
-def sweep_presence(now: int) -> int:
-    """Mark devices that have been silent for too long as stale, and ring; return how many."""
-    found = 0
+def sweep_presence(now: int, hearing_since: int | None) -> int:
+    """Mark devices that have been silent for too long as stale, and ring; return how many.
+
+    `hearing_since`: from when on the hub has heard whatever devices sent (ms); None: it does not now.
+    """
+    if hearing_since is None:
+        return 0
+
+    def silence(head: Head) -> presence.State:
+        known = (head.received_at, head.usual_ms, head.sleep_s)
+        return presence.silent(_state_of(head), *known, now, hearing_since=hearing_since)
+
     online = Head.objects.filter(presence="online").defer("values")
-    for pk in [head.pk for head in online.iterator() if _silence(head, now).presence == "stale"]:
-        with transaction.atomic():
-            rows = Head.objects.select_for_update(of=("self",)).select_related("device")
-            head = rows.filter(pk=pk).first()
-            state = _silence(head, now) if head else None
-            if head and state and state.presence == "stale":
-                head.presence, head.because, head.since = state
-                head.save(update_fields=["presence", "because", "since"])
-                Event.objects.create(
-                    device_id=pk, at=head.since, kind="presence", state=head.presence, because=head.because
-                )
-                announce_on_commit(state_message(head.device.key, head))
-                found += 1
-    return found
+    return sum(_become(pk, silence) for pk in [one.pk for one in online.iterator() if silence(one) != _state_of(one)])
 
 
-def _silence(head: Head, now: int) -> presence.State:
-    old = presence.State(head.presence, head.because, head.since)  # type: ignore[arg-type]
-    return presence.silent(old, head.received_at, head.usual_ms, head.sleep_s, now)
+def cut(device_pk: int, because: str, now: int) -> None:
+    """Note that the hub itself has ended a device's connection."""
+    _become(device_pk, lambda head: presence.cut(_state_of(head), now, because))
+
+
+def _become(pk: int, decide: Callable[[Head], presence.State]) -> bool:
+    """Bring a device to the state that is decided under its lock, note it and ring; whether it is another."""
+    with transaction.atomic():
+        head = Head.objects.select_for_update(of=("self",)).select_related("device").filter(pk=pk).first()
+        if head is None or (state := decide(head)) == _state_of(head):
+            return False
+        head.presence, head.because, head.since = state
+        head.save(update_fields=["presence", "because", "since"])
+        Event.objects.create(device_id=pk, at=state.since, kind="presence", state=state.presence, because=state.because)
+        announce_on_commit(state_message(head.device.key, head))
+    return True
+
+
+def _state_of(head: Head) -> presence.State:
+    return presence.State(head.presence, head.because, head.since)  # type: ignore[arg-type]
 
 
 def after(device_pk: int, seq: int, limit: int) -> list[FrameRow]:

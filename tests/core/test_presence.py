@@ -46,7 +46,7 @@ def test_an_online_device_that_sends_stays_online_since_then() -> None:
 def test_a_device_is_believed_but_what_was_retained_revives_nobody(
     old: State, online: bool, retained: bool, new: State
 ) -> None:
-    assert presence.said(old, LATER, online=online, retained=retained) == new
+    assert presence.said(old, LATER, None, online=online, retained=retained) == new
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,63 @@ def test_a_device_is_stale_one_moment_after_the_silence_allowed(
 def test_a_stale_device_says_for_how_long_it_was_silent_and_how_often_it_usually_speaks() -> None:
     stale = presence.silent(ONLINE, NOW, 10_000, None, NOW + 31_000)
     assert stale == State("stale", "no data for 31 s, usually every 10 s", NOW + 31_000)
-    assert presence.silent(ONLINE, NOW, None, 60, NOW + 95_000).because == "no data for 95 s"
+    told = "no data for 95 s, and it announced to sleep for 60 s"
+    assert presence.silent(ONLINE, NOW, None, 60, NOW + 95_000).because == told
+
+
+ASLEEP = State("online", "asleep, as announced, for about 15 min", NOW)
+
+
+def test_a_device_that_announced_a_sleep_is_not_offline_when_its_connection_ends() -> None:
+    assert presence.said(ONLINE, NOW, 900, online=False, retained=False) == ASLEEP
+    assert presence.asleep(ASLEEP)
+
+
+@pytest.mark.parametrize("old", [NEVER, STALE, OFFLINE])
+def test_but_one_that_was_not_online_is(old: State) -> None:
+    assert presence.said(old, LATER, 900, online=False, retained=False).presence == "offline"
+
+
+@pytest.mark.parametrize("sleep_s", [None, 0])
+def test_and_one_that_announced_none_is(sleep_s: int | None) -> None:
+    assert presence.said(ONLINE, LATER, sleep_s, online=False, retained=False).presence == "offline"
+
+
+@pytest.mark.parametrize("retained", [True, False])
+def test_a_last_will_that_is_heard_again_does_not_lengthen_the_sleep(retained: bool) -> None:
+    assert presence.said(ASLEEP, LATER, 900, online=False, retained=retained) is ASLEEP
+
+
+def test_a_device_that_wakes_says_so() -> None:
+    assert presence.heard(ASLEEP, LATER) == State("online", "it woke and sent data", LATER)
+    woken = State("online", "it woke and said so", LATER)
+    assert presence.said(ASLEEP, LATER, 900, online=True, retained=False) == woken
+    assert presence.said(ASLEEP, LATER, 900, online=True, retained=True) is ASLEEP
+    assert not presence.asleep(woken)
+
+
+@pytest.mark.parametrize("usual_ms", [1000, 600_000, None])
+def test_who_oversleeps_by_half_is_stale_whatever_its_rhythm_was_awake(usual_ms: int | None) -> None:
+    assert presence.silent(ASLEEP, NOW, usual_ms, 900, NOW + 1_350_000) is ASLEEP
+    late = presence.silent(ASLEEP, NOW, usual_ms, 900, NOW + 1_350_001)
+    assert late == State("stale", "no data for 22 min, and it announced to sleep for 15 min", NOW + 1_350_001)
+
+
+@pytest.mark.parametrize("old", [ONLINE, STALE, ASLEEP])
+def test_whom_the_hub_itself_cuts_off_is_offline_and_why_is_said(old: State) -> None:
+    assert presence.cut(old, LATER, "its secret was changed") == State("offline", "its secret was changed", LATER)
+
+
+@pytest.mark.parametrize("old", [NEVER, OFFLINE])
+def test_who_was_not_there_cannot_be_cut_off(old: State) -> None:
+    assert presence.cut(old, LATER, "its secret was changed") is old
+
+
+def test_silence_while_the_hub_did_not_hear_is_not_the_devices() -> None:
+    back = NOW + 3_600_000
+    assert presence.silent(ONLINE, NOW, 10_000, None, back + 30_000, hearing_since=back) is ONLINE
+    stale = presence.silent(ONLINE, NOW, 10_000, None, back + 30_001, hearing_since=back)
+    assert stale == State("stale", "no data for 60 min, usually every 10 s", back + 30_001)
 
 
 def test_silence_begins_with_the_newest_message_or_with_being_online() -> None:

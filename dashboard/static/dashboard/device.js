@@ -92,8 +92,10 @@ const asJson = (given_) => `{${Object.entries(given_).map(([name, value]) => `${
 /** Put a change of presence on top of what happened. @param {import("./state.js").Presence} presence */
 function happened({ presence, because, since }) {
   const list = document.querySelector("#events ol");
-  const newest = list?.querySelector('[data-kind="presence"] time')?.getAttribute("datetime");
-  if (!list || since <= Date.parse(newest ?? "")) return;
+  const newest = list?.querySelector('[data-kind="presence"]');
+  const at = Date.parse(newest?.querySelector("time")?.getAttribute("datetime") ?? "");
+  // Falling asleep and waking are reasons, and no change.
+  if (!list || since <= at || newest?.querySelector(".presence")?.getAttribute("data-presence") === presence) return;
   const time = element("time", { text: instant(since, Date.now() + skew), datetime: new Date(since).toISOString() });
   const dot = element("span", { class: "dot", "aria-hidden": "true" });
   const state = element("span", { class: "presence", "data-presence": presence }, dot, element("span", { class: "presence-word", text: WORDS[presence] ?? presence }));
