@@ -249,6 +249,8 @@ def remove(device: Device) -> None:
         telemetry.forget(device)
         key = device.key
         device.delete()
+        # Whoever registers the key next is not told what this device said.
+        Reject.objects.filter(key=key).delete()
         changed(key)
 
 
