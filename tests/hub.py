@@ -301,6 +301,9 @@ def production_environment(hub: Production) -> dict[str, str]:
         "MQTT_PUBLIC_HOST": LOOPBACK,
         "MQTT_PUBLIC_PORT": str(hub.mosquitto.port),
         "HUB_DATA": str(hub.folder),
+        "HUB_RATE": "",
+        "HUB_BURST": "",
+        "BRIDGE_SHARE": "",
     }
     assert here.keys() == compose()["services"]["web"]["environment"].keys(), "compose gives other variables"
     return {**PLAIN, **here}
@@ -311,7 +314,8 @@ PLAIN: Final = {
     **dict.fromkeys(
         ("DATABASE_URL", "REDIS_URL", "MQTT_URL", "SECRET_KEY", "HUB_ORIGINS", "HUB_DEBUG", "HUB_DATA"), ""
     ),
-    **dict.fromkeys(("MQTT_PUBLIC_HOST", "MQTT_PUBLIC_PORT", "ALLOWED_HOSTS", "BROKER_ACCOUNTS", "BRIDGE_SHARE"), ""),
+    **dict.fromkeys(("MQTT_PUBLIC_HOST", "MQTT_PUBLIC_PORT", "ALLOWED_HOSTS", "BROKER_ACCOUNTS"), ""),
+    **dict.fromkeys(("BRIDGE_SHARE", "HUB_RATE", "HUB_BURST"), ""),
     "DJANGO_SETTINGS_MODULE": "hub.settings",
     "HUB_NO_BOOTSTRAP": "1",
     "PYTHONPATH": str(ROOT),

@@ -39,6 +39,8 @@ async def connect(client_: aiomqtt.Client) -> None:
         await client_.__aenter__()
     except aiomqtt.MqttError as error:
         raise DisconnectedError(str(error)) from error
+    # Who holds the connection sees that it is over; asyncio need not complain that nobody asked why.
+    client_._disconnected.add_done_callback(lambda over: over.cancelled() or over.exception())
 
 
 async def subscribe(client_: aiomqtt.Client, filter_: str) -> bool:
