@@ -7,7 +7,18 @@ from pathlib import Path
 
 from tests import services
 
-DOMAIN = ("telemetry", "commands", "rejects", "replay", "registry", "history", "retention")
+DOMAIN = (
+    "telemetry",
+    "commands",
+    "rejects",
+    "replay",
+    "registry",
+    "history",
+    "retention",
+    "repairs",
+    "exports",
+    "presence",
+)
 
 
 def test_the_domain_holds_on_postgresql(postgres: services.Service, tmp_path: Path) -> None:
