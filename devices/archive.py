@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Rows fetched at once of an answer of unknown length.
 PIECE: Final = 2000
+# Bytes of a row and its entries in the indexes, without its values: measured.
+_ROW: Final = 90.0
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -144,3 +146,42 @@ def _reader(metric: str, kind: Any) -> Callable[[str], Any]:  # noqa: ANN401  a 
     one = msgspec.defstruct("One", [("value", kind | None, None)], rename={"value": metric})
     read_one = msgspec.json.Decoder(one).decode
     return lambda text: read_one(text).value  # type: ignore[attr-defined]
+
+
+# -- how much it is
+
+
+def sizes(frames: int) -> tuple[int, float, float]:
+    """Return the bytes of the database, and about how many a frame and a roll-up take with their indexes.
+
+    PostgreSQL knows; SQLite knows the whole, which is shared out by samples of what is in the rows.
+    """
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_database_size(current_database())")
+            (total,) = cursor.fetchone()
+            return total, _each(cursor, "devices_frame", frames), _each(cursor, "devices_rollup", None)
+        cursor.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+        (total,) = cursor.fetchone()
+        cursor.execute("SELECT count(*) FROM devices_rollup")
+        (rollups,) = cursor.fetchone()
+        a_frame, a_rollup = (_sampled(cursor, table) for table in ("devices_frame", "devices_rollup"))
+    guessed = frames * a_frame + rollups * a_rollup
+    share = min(1.5, total / guessed) if guessed else 1.0
+    return total, a_frame * share, a_rollup * share
+
+
+def _each(cursor: Any, table: str, count: int | None) -> float:  # noqa: ANN401  Django's own has no name
+    cursor.execute("SELECT pg_total_relation_size(oid), reltuples FROM pg_class WHERE oid = %s::regclass", [table])
+    size, about = cursor.fetchone()
+    # Before the first ANALYZE it is -1.
+    rows = about if count is None else count
+    # Of a table in chunks, its own size is nothing.
+    return float(size / rows) if rows > 0 and size else _sampled(cursor, table)
+
+
+def _sampled(cursor: Any, table: str) -> float:  # noqa: ANN401
+    some = f'SELECT "values" FROM {table} LIMIT 1000'  # noqa: S608
+    cursor.execute(f'SELECT avg(length(CAST("values" AS text))) FROM ({some}) AS sample')  # noqa: S608
+    (length,) = cursor.fetchone()
+    return _ROW + float(length or 0)

@@ -5,7 +5,20 @@ from __future__ import annotations
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from devices.api import commands, devices, events, export, fleets, frames, nowhere, rejects, repairs, series, tokens
+from devices.api import (
+    commands,
+    devices,
+    events,
+    export,
+    fleets,
+    frames,
+    nowhere,
+    rejects,
+    repairs,
+    series,
+    storage,
+    tokens,
+)
 
 app_name = "api"
 urlpatterns = [
@@ -32,6 +45,7 @@ urlpatterns = [
     path("rejects/replay/", rejects.Replays.as_view(), name="replays"),
     path("rejects/<int:pk>/", rejects.OneReject.as_view(), name="reject"),
     path("rejects/<int:pk>/replay/", rejects.Replay.as_view(), name="replay"),
+    path("storage/", storage.Storage.as_view(), name="storage"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
     re_path("", nowhere.Nowhere.as_view()),

@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("devices.urls", "devices.management", "devices.apps"),
     ("devices.api", "devices.admin"),
     ("devices.replay",),
-    ("devices.intake", "devices.series", "devices.exports", "devices.retention"),
+    ("devices.intake", "devices.series", "devices.exports", "devices.retention", "devices.storage"),
     ("devices.commands", "devices.rejects", "devices.members", "devices.notes"),
     ("devices.registry",),
     ("devices.rollups",),
