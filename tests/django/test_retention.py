@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from devices import repairs, retention, rollups, series, telemetry, wire
+from devices import registry, repairs, retention, rollups, series, telemetry, wire
 from devices.buckets import DAY_MS, HOUR_MS, MINUTE_MS
 from devices.models import Device, Event, Fleet, Frame, Repair, Rolled, Rollup
 from tests.django.together import together
@@ -197,3 +197,11 @@ def test_a_cursor_older_than_what_is_kept_is_told_of_the_gap(old: Device) -> Non
     prune()
     first_kept: Any = telemetry.first_seq(old.pk)
     assert telemetry.after(old.pk, 0, 1)[0][0] == first_kept == 7 * 48 + 1
+
+
+def test_a_device_is_deleted_with_its_roll_ups_in_few_statements(old: Device) -> None:
+    with CaptureQueriesContext(connection) as deleted:
+        registry.remove(old)
+    assert not Rollup.objects.exists()
+    assert not Rolled.objects.exists()
+    assert len(deleted) < 40
