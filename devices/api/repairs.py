@@ -60,7 +60,7 @@ class Repairs(View):
 
     @extend_schema(request=RepairAsked, responses={201: RepairShape})
     def post(self, request: Request, key: str) -> Response:
-        """Mark readings as bad: series and exports leave them out. The journal keeps them."""
+        """Mark readings as bad: series and exports leave them out. The journal keeps them, and so does the head."""
         user = user_of(request)
         device = registry.find(user, key, Role.MANAGER)
         asked = body(request, RepairAsked)
