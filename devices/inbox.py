@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from django.db import connection
@@ -33,14 +33,23 @@ class Row(NamedTuple):
 _TYPES: Final = ("text",) * 4 + ("bytea", "int", "int", "smallint", "boolean", "text", "bigint", "bigint", "bigint")
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in (*Row._fields[:-1], "count"))
 # One statement that adds or counts: whoever adds, replays or discards the same kind meanwhile, no count is lost.
-_ADD: Final = f"""
-    INSERT INTO devices_reject (client, {_COLUMNS}) SELECT '', new.* FROM {{}} AS new WHERE true
+_OR_COUNT: Final = """
     ON CONFLICT ("key", "reason", "digest") DO UPDATE SET
     "count" = devices_reject."count" + excluded."count", last_at = excluded.last_at,
     detail = excluded.detail, "position" = excluded."position"
+"""
+# The ids tell in which order they came; the rows are locked in one order for all, so no two writers wait crosswise.
+_POSTGRES: Final = f"""
+    WITH new AS MATERIALIZED (
+        SELECT nextval(pg_get_serial_sequence('devices_reject', 'id')) AS id, '' AS client, came.*
+        FROM unnest({", ".join(f"%s::{kind}[]" for kind in _TYPES)}) AS came ({_COLUMNS})
+    )
+    INSERT INTO devices_reject (id, client, {_COLUMNS})
+    SELECT id, client, {_COLUMNS} FROM new ORDER BY "key", "reason", "digest" {_OR_COUNT}
 """  # noqa: S608  names of columns
-_POSTGRES: Final = _ADD.format(f"unnest({', '.join(f'%s::{kind}[]' for kind in _TYPES)})")
-_SQLITE: Final = _ADD.format(f"(SELECT {', '.join(['%s'] * len(_TYPES))})")
+_SQLITE: Final = f"""
+    INSERT INTO devices_reject (client, {_COLUMNS}) VALUES ('', {", ".join(["%s"] * len(_TYPES))}) {_OR_COUNT}
+"""  # noqa: S608  as above
 # Two parameters, however many are looked for.
 _KNOWN: Final = "SELECT key, reason, digest FROM devices_reject WHERE key {0} AND digest {0}"
 _KNOWN_POSTGRES: Final = _KNOWN.format("= ANY(%s)")
@@ -62,10 +71,9 @@ def _json(texts: Collection[str]) -> str:
 
 
 def add(rows: Sequence[Row]) -> None:
-    """Add new kinds, and count what is kept already. In one order for all: no two writers wait crosswise."""
-    ordered: list[Any] = sorted(rows, key=lambda row: row[:3])
+    """Add new kinds, and count what is kept already. Rows are given, and get their ids, in the order of arrival."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(_POSTGRES, [list(column) for column in zip(*ordered, strict=True)])
+            cursor.execute(_POSTGRES, [list(column) for column in zip(*rows, strict=True)])
         else:
-            cursor.executemany(_SQLITE, ordered)
+            cursor.executemany(_SQLITE, rows)

@@ -72,7 +72,7 @@ def _commit(batch: Batch, now: int, fence: Callable[[], None] = lambda: None) ->
                     "an answer of %s to %s changes nothing: it is late, doubled or another's", ack.device, ack.cid
                 )
         refused = [*batch.limited, *batch.rejects, *(_refused(batch, one) for one in recorded.refused)]
-        rejects.keep(refused, now)
+        rejects.keep(refused)
     return Stored(
         announcements=[*recorded.states, *recorded.frames],
         receipts=recorded.receipts,

@@ -49,22 +49,23 @@ class _Kind(NamedTuple):
 
 
 class _Seen(msgspec.Struct):
-    """One kind in a batch: the newest of it, and how many."""
+    """One kind in a batch: the first and the newest of it, and how many."""
 
+    first: Rejected
     newest: Rejected
     count: int = 0
 
 
-def keep(rejected: Iterable[Rejected], now: int) -> None:
-    """Keep or count each; `now` in ms. A handful of statements, however many there are."""
+def keep(rejected: Iterable[Rejected]) -> None:
+    """Keep or count each, in the order in which they came. A handful of statements, however many there are."""
     seen: dict[_Kind, _Seen] = {}
-    for one in rejected:
-        same = seen.setdefault(_Kind(one.key, one.reason, _digest(one)), _Seen(one))
+    for one in sorted(rejected, key=lambda one: one.message.received_at):
+        same = seen.setdefault(_Kind(one.key, one.reason, _digest(one)), _Seen(one, one))
         same.newest = one
         same.count += 1
     if seen:
         with transaction.atomic():
-            inbox.add([_row(kind, same, now) for kind, same in _with_room(seen).items()])
+            inbox.add([_row(kind, same) for kind, same in _with_room(seen).items()])
 
 
 def visible_to(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[Reject]:
@@ -136,7 +137,7 @@ def _digest(one: Rejected) -> str:
     return hashlib.blake2b(topic + b"\0" + one.message.payload, digest_size=16).hexdigest()
 
 
-def _row(kind: _Kind, same: _Seen, now: int) -> inbox.Row:
+def _row(kind: _Kind, same: _Seen) -> inbox.Row:
     one, message = same.newest, same.newest.message
     others = kind.digest == OTHERS
     return inbox.Row(
@@ -148,8 +149,8 @@ def _row(kind: _Kind, same: _Seen, now: int) -> inbox.Row:
         qos=message.qos,
         retain=message.retain,
         detail=storable(one.detail),
-        first_at=now,
-        last_at=now,
+        first_at=same.first.message.received_at,
+        last_at=message.received_at,
         times=same.count,
     )
 
@@ -161,7 +162,7 @@ def _with_room(seen: dict[_Kind, _Seen]) -> dict[_Kind, _Seen]:
     kept: dict[_Kind, _Seen] = {}
     for kind, same in seen.items():
         place = kind if kind in known else room.place(kind, len(same.newest.message.payload[:MAX_PAYLOAD]))
-        total = kept.setdefault(place, _Seen(same.newest))
+        total = kept.setdefault(place, _Seen(same.first, same.newest))
         total.newest = same.newest
         total.count += same.count
     return kept

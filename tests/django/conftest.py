@@ -115,4 +115,4 @@ def refuse(
 ) -> None:
     """Have a message of a device refused."""
     message = wire.Message(topic=topic or f"hub/{key}/telemetry", payload=payload, received_at=now)
-    rejects.keep([Rejected(key=key, message=message, reason=reason, detail=given.pop("detail", "why"), **given)], now)
+    rejects.keep([Rejected(key=key, message=message, reason=reason, detail=given.pop("detail", "why"), **given)])

@@ -76,7 +76,7 @@ def test_a_disabled_device_is_enabled_and_its_messages_are_taken() -> None:
 def test_what_the_limit_held_back_is_taken() -> None:
     tank()
     message = wire.Message(topic="hub/tank/telemetry", payload=b'{"level": 7}', received_at=NOW)
-    rejects.keep([Rejected(key="tank", message=message, reason="rate_limited", detail="too many")], NOW)
+    rejects.keep([Rejected(key="tank", message=message, reason="rate_limited", detail="too many")])
     assert again(Reject.objects.get()).result == "stored"
 
 
@@ -104,6 +104,16 @@ def test_of_a_batch_what_can_be_taken_is_taken_and_the_rest_is_kept_apart() -> N
     left = Reject.objects.get()
     assert (left.reason, left.pk != row.pk) == ("bad_value", True)
     assert b'"level":2' in bytes(left.payload)
+
+
+def test_what_came_at_one_time_is_replayed_in_the_order_in_which_it_came() -> None:
+    batch = [b'{"level": %d}' % level for level in range(30)]
+    messages = [wire.Message(topic="hub/tank/telemetry", payload=one, received_at=NOW) for one in batch]
+    intake.take(messages, {}, NOW)
+    device = tank()
+    replay.many(Reject.objects.all(), LATER, "alice")
+    assert [values["level"] for *_, values in journal()] == list(range(30))
+    assert telemetry.head_values(Head.objects.get(pk=device.pk)) == {"level": 29}
 
 
 # --- it is still not right
@@ -323,7 +333,7 @@ def test_what_comes_while_its_row_is_replayed_is_not_lost() -> None:
     def arrive() -> None:
         assert stored.wait(10)
         message = wire.Message(topic="hub/tank/telemetry", payload=b'{"level": 7}', received_at=LATER)
-        rejects.keep([Rejected(key="tank", message=message, reason="device_unknown", detail="why")], LATER)
+        rejects.keep([Rejected(key="tank", message=message, reason="device_unknown", detail="why")])
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(intake, "store", store_and_wait)
