@@ -12,7 +12,8 @@ What is guaranteed, also when a connection of the active one is cut and it does 
   id, so its mark is found in the journal. What the elder has in hand and has not committed, it cannot commit any more:
   each of its transactions takes the fence (shared) and then looks whether its own term still holds (`fence`); whoever
   gets the lock takes the fence (alone) before it begins, so each transaction of an earlier term has ended by then, or
-  looks afterwards, and is refused.
+  looks afterwards, and is refused. Nor may it do so when it gets the lock back before it has noticed that another one
+  led: a new term begins with a new connection to the broker, and what came on the old one comes again.
 - A transaction that does not end within WRITERS_S (its machine may be gone) is ended by the successor.
 - Commands are claimed by one UPDATE with one winner, and sweeps are idempotent: they need no lock at all.
 
@@ -75,17 +76,34 @@ class NotLeadingError(OperationalError):
     """This bridge has lost the lock, or does not know whether it has it: nothing may be stored. (It is held.)"""
 
 
-class Lead(Protocol):
+class Fence(Protocol):
+    """What whoever stores has to know of the lock."""
+
+    @property
+    def term(self) -> int | None:
+        """Return which time this is that we lead; None: we do not, as far as we know."""
+
+    def fence(self, term: int | None) -> None:
+        """Begin each transaction that stores with this (in its thread): NotLeadingError when the term is over."""
+
+
+class Lead(Fence, Protocol):
     """The lock of one name, as one bridge has it."""
 
     async def keep(self) -> bool:
         """Make sure of the lock, or try to get it (again); whether we have it. AwayError: that cannot be told."""
 
-    def fence(self) -> None:
-        """Begin each transaction that stores with this (in its thread): NotLeadingError, and nothing may be stored."""
-
     async def release(self) -> None:
         """Give it up."""
+
+
+class Alone:
+    """No lock: nobody else is there."""
+
+    term: int | None = 0
+
+    def fence(self, term: int | None) -> None:
+        """Do nothing."""
 
 
 def lock(name: str, folder: Path) -> Lead:
@@ -100,12 +118,12 @@ class Session:
         """Be nobody yet."""
         self._name = name
         self._lock, self._fence = key(f"hub bridge {name}"), key(f"hub bridge {name}: storing")
-        self._term: int | None = None
+        self.term: int | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
 
     async def keep(self) -> bool:
         """Ask the server; on a new connection when the old one is lost, for then the lock is lost too."""
-        if self._term is not None:
+        if self.term is not None:
             with suppress(AwayError):
                 return bool(await self._ask("SELECT 1"))
         return await self._take()
@@ -116,7 +134,7 @@ class Session:
         await self._outlast_writers()
         term = secrets.randbits(63)
         await self._ask("SELECT pg_try_advisory_lock(%s)", term)
-        self._term = term
+        self.term = term
         return True
 
     async def _outlast_writers(self) -> None:
@@ -153,9 +171,9 @@ class Session:
         ours["application_name"] = f"telemetry-hub bridge {self._name}"
         return await psycopg.AsyncConnection.connect(**{**given, **ours}, autocommit=True)
 
-    def fence(self) -> None:
-        """Take the fence until the transaction ends, then look whether our term holds: no other session can lock it."""
-        gone, term = True, self._term
+    def fence(self, term: int | None) -> None:
+        """Take the fence until the transaction ends, then look whether the term holds: no other session can lock it."""
+        gone = True
         if term is not None:
             with connection.cursor() as cursor:
                 cursor.execute(_LOOK, [self._fence, term])
@@ -165,14 +183,14 @@ class Session:
 
     async def release(self) -> None:
         """Close the session: all its locks go with it."""
-        self._term, lost, self._connection = None, self._connection, None
+        self.term, lost, self._connection = None, self._connection, None
         if lost is not None:
             with suppress(psycopg.Error, OSError):
                 await lost.close()
 
 
-class File:
-    """A locked file in the hub's folder. It is ours until we end, so nothing needs a fence."""
+class File(Alone):
+    """A locked file in the hub's folder. It is ours until we end, so there is one term, and nothing needs a fence."""
 
     def __init__(self, path: Path) -> None:
         """Be nobody yet."""
@@ -195,9 +213,6 @@ class File:
                 return False
         self._file = file
         return True
-
-    def fence(self) -> None:
-        """Do nothing."""
 
     async def release(self) -> None:
         """Close the file."""

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from bridge import holding, mqtt
+from bridge.lead import Alone, Fence
 from bridge.limits import Limits
 from bridge.threads import Threads, now_ms
 from devices.batch import Batch, Rejected, sort
@@ -40,9 +41,9 @@ class Listener:
         client_id: str,
         book: Book,
         tell: Callable[[Stored], Awaitable[None]],
-        fence: Callable[[], None] = lambda: None,
+        lead: Fence | None = None,
     ) -> None:
-        """Prepare; `tell` is called with what was stored, once that is acknowledged; `fence`: see bridge.lead."""
+        """Prepare; `tell` is called with what was stored, once that is acknowledged; `lead`: None: nobody else is."""
         self.url = url
         self.client_id = client_id
         # Set once the broker has taken our subscription for the first time.
@@ -56,7 +57,9 @@ class Listener:
         self.changed = asyncio.Event()
         self._book = book
         self._tell = tell
-        self._fence = fence
+        self._lead = lead or Alone()
+        # The term in which the connection was made.
+        self._term = self._lead.term
         self._limits = Limits(settings.HUB_RATE, settings.HUB_BURST)
         self._stopping = asyncio.Event()
         # A thread of its own: page views and ingest do not wait for each other in the one-process demo.
@@ -93,6 +96,10 @@ class Listener:
         self._thread.end()
 
     async def _hear(self) -> None:
+        if (term := self._lead.term) is None:
+            await self._pause()
+            return
+        self._term = term
         try:
             async with mqtt.Inbound(self.url, self.client_id) as inbound:
                 await inbound.subscribe(native.filters(settings.BRIDGE_SHARE))
@@ -101,7 +108,7 @@ class Listener:
                 self._hears(inbound)
                 logger.info("listening to %r as %s", self.url, self.client_id)
                 self.ready.set()
-                while not self._stopping.is_set() and (messages := await inbound.receive(MOST)):
+                while not self._ending and (messages := await inbound.receive(MOST)):
                     await self.take(inbound, messages)
                 await self._empty(inbound)
         finally:
@@ -112,6 +119,15 @@ class Listener:
         self._hearing_since = now_ms()
         self.changed.set()
 
+    @property
+    def _ending(self) -> bool:
+        return self._stopping.is_set() or self._outlived
+
+    @property
+    def _outlived(self) -> bool:
+        """Whether another term began on this connection: another bridge may have led, and stored, in between."""
+        return self._lead.term not in (None, self._term)
+
     async def _empty(self, inbound: mqtt.Inbound) -> None:
         """Take what was read and not stored yet: QoS 0 would be lost, QoS 1 delayed."""
         inbound.finish()
@@ -121,9 +137,8 @@ class Listener:
 
     async def take(self, inbound: mqtt.Inbound, messages: Sequence[wire.Message]) -> bool:
         """Take one batch: store it (however long the database is away), acknowledge, tell. False: told to stop."""
-        within, limited = self._within(inbound, messages)
         try:
-            stored = await self._stored(inbound, within, limited)
+            stored = await self._stored(inbound, messages)
         finally:
             if self.holding or len(messages) == MOST:
                 # There was more than one commit takes: what a device sent may still wait.
@@ -131,31 +146,39 @@ class Listener:
             self._holds(None)
         if stored is None:
             return False
-        inbound.ack(messages)
         await self._tell(stored)
         return True
 
-    async def _stored(
-        self, inbound: mqtt.Inbound, messages: Sequence[wire.Message], limited: list[Rejected]
-    ) -> Stored | None:
+    async def _stored(self, inbound: mqtt.Inbound, messages: Sequence[wire.Message]) -> Stored | None:
         since = now_ms()
+        within, limited = self._within(inbound, messages)
         while True:
+            fence = self._fence()
+            if self._outlived:
+                # It comes again on the next connection, with the DUP flag. QoS 0 does not, and came to us alone.
+                messages, within = [[one for one in some if not one.qos] for some in (messages, within)]
+                limited = [one for one in limited if not one.message.qos]
             try:
-                batch = await self._sorted(messages)
+                batch = await self._sorted(within)
                 batch.limited = limited
-                stored = await self._thread.run(store, batch, now_ms(), self._fence)
+                stored = await self._thread.run(store, batch, now_ms(), fence)
             except DatabaseError as error:
                 logger.warning("cannot store %d messages (%s); holding them unacknowledged", len(messages), error)
-                held = len(messages) + len(limited) + inbound.waiting
-                self._holds(holding.Holding(since, held, holding.because(error)))
+                self._holds(holding.Holding(since, len(messages) + inbound.waiting, holding.because(error)))
             else:
+                inbound.ack(messages)
                 self._limits.charge(batch.origins, self._book.directory)
                 return stored
             await self._pause()
             if self._stopping.is_set():
                 return None
             # The commit may have happened and only its answer been lost: each may be a repetition from now on.
-            messages = [msgspec.structs.replace(message, dup=True) for message in messages]
+            within = [msgspec.structs.replace(message, dup=True) for message in within]
+
+    def _fence(self) -> Callable[[], None]:
+        """Bind a batch to this term: should another one begin on its way to the transaction, it is refused."""
+        term = self._lead.term
+        return lambda: self._lead.fence(term)
 
     def _holds(self, what: holding.Holding | None) -> None:
         if (what is None) != (self.holding is None) or (what and self.holding and what.because != self.holding.because):

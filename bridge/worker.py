@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from bridge import mqtt
+    from bridge.lead import Fence
     from devices.intake import Stored
 
 __all__ = ["OpenAccounts", "Worker"]
@@ -45,7 +46,7 @@ DRAIN_S: Final = 12.0
 
 
 class Worker:
-    """One bridge while it is on duty. `accounts`: see Book; `fence`: see bridge.lead."""
+    """One bridge while it is on duty. `accounts`: see Book; `lead`: the lock that we have, if there is one."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Worker:
         *,
         name: str = "main",
         accounts: OpenAccounts | None = None,
-        fence: Callable[[], None] = lambda: None,
+        lead: Fence | None = None,
     ) -> None:
         """Prepare; `run` works until it is cancelled, or until `stopping` is set."""
         self.name = name
@@ -63,7 +64,7 @@ class Worker:
         self.book = Book(accounts, self.threads)
         self.relay = Relay()
         self.announcer = Announcer(self._summaries)
-        self.listener = Listener(url, f"{client_id}-in", self.book, self.tell, fence)
+        self.listener = Listener(url, f"{client_id}-in", self.book, self.tell, lead)
         self.sender = Sender(url, f"{client_id}-out", self.threads)
         self.notices = Notices()
         self.stopping = asyncio.Event()

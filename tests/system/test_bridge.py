@@ -15,6 +15,7 @@ from django.db import connection
 from msgspec import structs
 
 from bridge import mqtt
+from bridge.lead import Alone
 from bridge.listener import Listener
 from bridge.threads import Threads, now_ms
 from bridge.worker import Worker
@@ -78,6 +79,7 @@ class Witness:
     def __init__(self, inbound: mqtt.Inbound, log: list[Any]) -> None:
         self._inbound = inbound
         self._log = log
+        self.acknowledged: list[wire.Message] = []
         self.waiting = inbound.waiting
 
     def ack(self, messages: Sequence[wire.Message]) -> None:
@@ -89,6 +91,7 @@ class Witness:
 
         with ThreadPoolExecutor(1) as outside:
             self._log.append(("acknowledged", outside.submit(committed).result()))
+        self.acknowledged += messages
         self._inbound.ack(messages)
 
 
@@ -135,6 +138,23 @@ async def test_while_the_database_is_away_messages_are_held_and_then_it_goes_on_
         assert await taking
     assert log == [("acknowledged", 1)]
     assert await ask(Frame.objects.count) == 1
+
+
+async def test_what_came_before_another_may_have_led_comes_again_and_what_cannot_is_stored(
+    worker: Worker, ask: Callable[..., Any]
+) -> None:
+    log: list[Any] = []
+    lead = Alone()
+    listener = Listener(worker.listener.url, "Bridge-steps-in", worker.book, worker.tell, lead)
+    lead.term = 1
+    async with mqtt.Inbound(listener.url, listener.client_id) as inbound:
+        witness: Any = Witness(inbound, log)
+        twice = message('{"t": 1}', qos=1, mid=1)
+        assert await listener.take(witness, [twice, message('{"t": 2}')])
+    listener._thread.end()
+    assert await ask(lambda: [frame.values for frame in Frame.objects.all()]) == [{"t": 2}]
+    assert twice not in witness.acknowledged
+    assert listener._ending
 
 
 def run(statement: str) -> None:

@@ -62,14 +62,14 @@ class Writer:
     """A thread that stores: a transaction that begins with the fence."""
 
     def __init__(self, handler: ConnectionHandler, session: Session) -> None:
-        self._handler, self._session = handler, session
+        self._handler, self._session, self._term = handler, session, session.term
         self.fenced, self.go = threading.Event(), threading.Event()
 
     def store(self) -> str:
         connection: Any = self._handler["default"]
         connection.set_autocommit(False)
         try:
-            self._session.fence()
+            self._session.fence(self._term)
             self.fenced.set()
             self.go.wait(PATIENCE_S)
             with connection.cursor() as cursor:
@@ -124,10 +124,10 @@ async def test_a_lost_connection_is_made_again_when_nobody_else_asks(
 ) -> None:
     only = session()
     assert await only.keep()
-    term = only._term
+    term = only.term
     cut(server)
     assert await only.keep()
-    assert only._term != term
+    assert only.term != term
 
 
 async def test_while_the_server_is_away_nobody_can_tell_and_nobody_stores(
@@ -158,6 +158,19 @@ async def test_what_the_elder_begins_after_it_lost_the_lock_is_refused(
     writer = Writer(on_postgres, elder)
     assert await asyncio.wrap_future(thread.submit(writer.store)) == NotLeadingError.__name__
     assert await younger.keep()
+    assert await asyncio.wrap_future(thread.submit(writer.store)) == NotLeadingError.__name__
+
+
+async def test_what_the_elder_has_in_hand_is_refused_even_if_it_leads_again_and_noticed_nothing(
+    session: Sessions, on_postgres: ConnectionHandler, server: services.Service, thread: ThreadPoolExecutor
+) -> None:
+    elder, younger = session(), session()
+    assert await elder.keep()
+    writer = Writer(on_postgres, elder)
+    cut(server)
+    assert await younger.keep()
+    cut(server)
+    assert await elder.keep()
     assert await asyncio.wrap_future(thread.submit(writer.store)) == NotLeadingError.__name__
 
 
@@ -198,7 +211,7 @@ async def test_what_the_elder_does_not_finish_is_ended(
 async def test_a_file_is_locked_by_one_until_it_ends(tmp_path: Path) -> None:
     first, second = File(tmp_path / "lock"), File(tmp_path / "lock")
     assert [await one.keep() for one in (first, second, first)] == [True, False, True]
-    first.fence()
+    first.fence(first.term)
     await first.release()
     assert await second.keep()
     await second.release()
@@ -212,7 +225,7 @@ async def test_where_no_file_can_be_nobody_can_tell(tmp_path: Path) -> None:
 # --- on duty
 
 
-class Says:
+class Says(lead.Alone):
     """A lock that says what it is told to: True, False, or AwayError."""
 
     def __init__(self) -> None:
@@ -222,8 +235,6 @@ class Says:
         if self.answer is None:
             raise AwayError("nobody answers")
         return self.answer
-
-    def fence(self) -> None: ...
 
     async def release(self) -> None:
         self.answer = False

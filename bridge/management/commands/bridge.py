@@ -81,6 +81,6 @@ def duty(url: mqtt.MqttUrl, name: str, accounts: OpenAccounts | None) -> Duty:
     lead = lock(name, settings.HUB_DATA)
 
     def worker() -> Worker:
-        return Worker(url, name=name, accounts=accounts, fence=lead.fence)
+        return Worker(url, name=name, accounts=accounts, lead=lead)
 
     return Duty(lead, worker, alive=settings.HUB_DATA / f"bridge-{name}.alive")
