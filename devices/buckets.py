@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from devices.values import DAY_MS, MAX_INTEGER, Value
+from devices.values import DAY_MS, Value
 
 SECOND_MS: Final = 1000
 MINUTE_MS: Final = 60_000
@@ -102,9 +102,9 @@ class Bucket(msgspec.Struct, array_like=True):
     def row(self) -> list[object]:
         """Say it as it is stored: without what is at the end and empty."""
         if self.n == 1 and not self.texts:
-            return [sound(self.last), self.at]
+            return [self.last, self.at]
         whole = [_storable(number) for number in self.whole or (None, None, None)]
-        row: list[object] = [sound(self.last), self.at, self.n, *whole]
+        row: list[object] = [self.last, self.at, self.n, *whole]
         return [*row, self.texts] if self.texts else row
 
 
@@ -119,13 +119,6 @@ _decode = msgspec.json.Decoder(dict[str, Bucket]).decode
 def of(value: Value, at: int) -> Bucket:
     """Return the bucket of one reading."""
     return Bucket(value, at, 0, texts=1) if isinstance(value, str) else Bucket(value, at)
-
-
-def sound(value: Value) -> Value:
-    """Take for a fraction what is too large for an integer: PostgreSQL gives 1e22 back as one."""
-    if type(value) is int and not -MAX_INTEGER <= value <= MAX_INTEGER:
-        return float(value)
-    return value
 
 
 def fold(timeline: Timeline, width: int, ts: int, readings: Mapping[str, Value]) -> None:

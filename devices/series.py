@@ -167,4 +167,4 @@ class _Asked:
 
 def _point(ts: int, bucket: Bucket) -> Point:
     _, low, high = bucket.whole or (None, None, None)
-    return ts, low, bucket.avg, high, bucket.n + bucket.texts, buckets.sound(bucket.last)
+    return ts, low, bucket.avg, high, bucket.n + bucket.texts, bucket.last

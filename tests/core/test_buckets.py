@@ -109,12 +109,11 @@ def test_the_largest_numbers_keep_their_mean_inside() -> None:
     assert 1.6e308 <= (back.avg or 0) <= 1.7e308
 
 
-def test_what_postgresql_gives_back_as_a_huge_integer_is_a_number() -> None:
+def test_a_large_number_may_come_back_from_postgresql_as_an_integer() -> None:
     bucket = buckets.of(10**22, 0)
     bucket.add(10**300, 1)
-    assert msgspec.json.decode(buckets.text_of({"t": bucket}))["t"] == [1e300, 1, 2, 1e300, 1e22, 1e300]
-    back = buckets.read(f'{{"t":[{10**300},0]}}')["t"]
-    assert (back.whole, back.row()) == ((1e300, 1e300, 1e300), [1e300, 0])
+    assert msgspec.json.decode(buckets.text_of({"t": bucket}))["t"] == [10**300, 1, 2, 1e300, 1e22, 1e300]
+    assert buckets.read(f'{{"t":[{10**300},0]}}')["t"].whole == (1e300, 1e300, 1e300)
 
 
 def test_a_mean_is_never_outside_of_what_was_measured() -> None:
