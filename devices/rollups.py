@@ -11,12 +11,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from django.db import IntegrityError, transaction
-from django.db.models import BigIntegerField, F
+from django.db.models import BigIntegerField, Count, F
 from django.db.models.functions import Coalesce
 
 from devices import archive, buckets, repairs
 from devices.buckets import TIERS, Buckets, Timeline
-from devices.models import Frame, Head, Repair, Rolled, Rollup
+from devices.models import Frame, Head, Metric, Repair, Rolled, Rollup
 from devices.values import DAY_MS
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 SHARE: Final = 100
 # Devices in one step.
 MANY: Final = 500
+# Metrics of a plain frame. One of a device that has ten times as many is counted as ten.
+PLAIN: Final = 20
 
 
 def roll(limit: int) -> int:
-    """Take at most `limit` frames into the roll-ups, of the devices that have most behind them; return how many.
+    """Take about `limit` plain frames into the roll-ups, of the devices that have most behind them; return how many.
 
     Several may do this at once: who is at a device's frames holds its row in Rolled, and others pass it by.
     """
@@ -56,17 +58,25 @@ def _behind(limit: int) -> dict[int, int]:
 
 def _roll(heads: Mapping[int, int], limit: int) -> int:
     spans: list[archive.Span] = []
-    share = max(SHARE, limit // max(1, len(heads)))
+    left, share = limit, max(SHARE, limit // max(1, len(heads)))
     mine = {row.device_id: row for row in lock(heads)}
+    weights = _weights(mine)
     for pk in (pk for pk in heads if pk in mine):
-        upto = min(heads[pk], mine[pk].seq + min(share, limit))
-        if upto > mine[pk].seq:
-            spans.append((pk, mine[pk].seq, upto))
-            limit -= upto - mine[pk].seq
-            mine[pk].seq = upto
+        weight, row = weights.get(pk, 1), mine[pk]
+        upto = min(heads[pk], row.seq + max(1, min(share, left) // weight))
+        if left > 0 and upto > row.seq:
+            spans.append((pk, row.seq, upto))
+            left -= (upto - row.seq) * weight
+            row.seq = upto
     _merge(_folded(spans), mine)
     Rolled.objects.bulk_update([mine[pk] for pk, _, _ in spans], ["seq"])
-    return sum(upto - behind for _, behind, upto in spans)
+    return limit - left
+
+
+def _weights(devices: Iterable[int]) -> dict[int, int]:
+    """Return for how many plain frames one of each device's may count."""
+    counted = Metric.objects.filter(device__in=list(devices)).values_list("device").annotate(Count("pk"))
+    return {pk: max(1, count // PLAIN) for pk, count in counted}
 
 
 def lock(devices: Iterable[int]) -> list[Rolled]:

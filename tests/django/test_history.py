@@ -90,6 +90,17 @@ def test_a_device_with_much_behind_it_does_not_hold_the_others(pump: Device, ket
     assert Rolled.objects.get(device=kettle).seq == 2
 
 
+def test_frames_of_many_metrics_count_for_more(pump: Device) -> None:
+    values: dict[str, Any] = {f"m{index}": index for index in range(100)}
+    telemetry.record(
+        [wire.Frame(device=pump.key, values=values, received_at=NOW, ts=NOW + at) for at in range(20)], NOW
+    )
+    assert rollups.roll(30) == 30
+    assert Rolled.objects.get(device=pump).seq == 6
+    assert rollups.roll(1) == 5
+    assert Rolled.objects.get(device=pump).seq == 7
+
+
 def test_text_and_numbers_of_one_metric_are_kept_apart(pump: Device) -> None:
     at(pump, (0, 1), (1000, "hot"), (2000, True))
     roll_all()
