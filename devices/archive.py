@@ -51,9 +51,10 @@ _ROLLUPS_SQLITE: Final = """
     ON r.device_id = json_extract(k.value, '$[0]')
     AND r.tier = json_extract(k.value, '$[1]') AND r.ts = json_extract(k.value, '$[2]')"""
 _UPSERT: Final = 'ON CONFLICT (device_id, tier, ts) DO UPDATE SET "values" = excluded."values"'
+# One JSON text: an array of JSON texts would have each quotation mark in it escaped, by the driver, in Python.
 _PUT_POSTGRES: Final = f"""
-    INSERT INTO devices_rollup (device_id, tier, ts, "values") SELECT device_id, tier, ts, "values"::jsonb
-    FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::text[]) AS new (device_id, tier, ts, "values") {_UPSERT}"""  # noqa: S608
+    INSERT INTO devices_rollup (device_id, tier, ts, "values") SELECT d, t, s, v
+    FROM jsonb_to_recordset(%s::jsonb) AS new (d bigint, t integer, s bigint, v jsonb) {_UPSERT}"""  # noqa: S608
 _PUT_SQLITE: Final = f'INSERT INTO devices_rollup (device_id, tier, ts, "values") VALUES (%s, %s, %s, %s) {_UPSERT}'  # noqa: S608
 
 
@@ -83,7 +84,8 @@ def put_rollups(rows: Sequence[tuple[int, int, int, str]]) -> None:
         return
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(_PUT_POSTGRES, [list(column) for column in zip(*rows, strict=True)])
+            new = [{"d": pk, "t": tier, "s": ts, "v": msgspec.Raw(text.encode())} for pk, tier, ts, text in rows]
+            cursor.execute(_PUT_POSTGRES, [_encode(new).decode()])
         else:
             cursor.executemany(_PUT_SQLITE, rows)
 

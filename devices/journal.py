@@ -38,33 +38,32 @@ _MARKED: Final = (
     'SELECT mark, received_at, CAST("values" AS text) FROM devices_frame WHERE mark {} ORDER BY received_at'
 )
 
-# What is written back of a head, and as which type of array PostgreSQL gets it.
+# What is written back of a head, and its type at PostgreSQL.
 HEAD: Final = {
     "seq": "bigint",
     "ts": "bigint",
     "received_at": "bigint",
-    "values": "text",
+    "values": "jsonb",
     "presence": "text",
     "because": "text",
     "since": "bigint",
     "beat_at": "bigint",
     "usual_ms": "bigint",
     "sleep_s": "bigint",
-    "numbering": "text",
+    "numbering": "jsonb",
     "missing": "bigint",
 }
-_JSON: Final = frozenset({"values", "numbering"})
+_JSON: Final = frozenset(name for name, kind in HEAD.items() if kind == "jsonb")
 _UPDATE: Final = (
     "UPDATE devices_head SET " + ", ".join(f'"{name}" = %s' for name in HEAD) + " WHERE device_id = %s"  # noqa: S608
 )
-# One statement for all heads: 1,000 of them in a third of the time of 1,000 statements.
+# One statement for all heads, of one JSON text: an array of JSON texts would have each quotation mark in it escaped, by
+# the driver, in Python. With 20 metrics a head takes 8 µs instead of 42.
 _UPDATE_ALL: Final = (
     "UPDATE devices_head AS head SET "  # noqa: S608
-    + ", ".join(f'"{name}" = new."{name}"' + ("::jsonb" if name in _JSON else "") for name in HEAD)
-    + " FROM unnest("
-    + ", ".join(f"%s::{kind}[]" for kind in (*HEAD.values(), "bigint"))
-    + ") AS new ("
-    + ", ".join(f'"{name}"' for name in (*HEAD, "device_id"))
+    + ", ".join(f'"{name}" = new."{name}"' for name in HEAD)
+    + " FROM jsonb_to_recordset(%s::jsonb) AS new (device_id bigint, "
+    + ", ".join(f'"{name}" {kind}' for name, kind in HEAD.items())
     + ") WHERE head.device_id = new.device_id"
 )
 
@@ -99,16 +98,14 @@ def update_heads(heads: Sequence[Head]) -> None:
     """Write locked heads back."""
     if not heads:
         return
-    rows = [_head_row(head) for head in heads]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(_UPDATE_ALL, [list(column) for column in zip(*rows, strict=True)])
+            rows = [{"device_id": head.pk, **{name: getattr(head, name) for name in HEAD}} for head in heads]
+            cursor.execute(_UPDATE_ALL, [_encode(rows).decode()])
         else:
-            cursor.executemany(_UPDATE, rows)
+            cursor.executemany(_UPDATE, [_head_row(head) for head in heads])
 
 
 def _head_row(head: Head) -> tuple[Any, ...]:
-    return (
-        *(_encode(getattr(head, name)).decode() if name in _JSON else getattr(head, name) for name in HEAD),
-        head.pk,
-    )
+    given = {name: getattr(head, name) for name in HEAD}
+    return (*(_encode(value).decode() if name in _JSON else value for name, value in given.items()), head.pk)
