@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from devices.values import MAX_COUNTER
+
 # A device that comes back with a buffer may still send of its last boots; nobody's buffer spans more of them.
 MAX_BOOTS: Final = 4
 # Ranges told of one boot. A device that never sends again what is missing makes ever more of them; it is counted on,
@@ -27,7 +29,10 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Boot(msgspec.Struct, array_like=True):
-    """One boot: `count` distinct frames are here of those from `first` to `newest`; `ranges`: known ones in order."""
+    """One boot: `count` distinct frames are here of those from `first` to `newest`; `ranges`: known ones in order.
+
+    `first` is 0 or 1; or later, when what came before was not looked at for gaps (then a receipt claims none of it).
+    """
 
     boot: int
     first: int
@@ -39,6 +44,20 @@ class Boot(msgspec.Struct, array_like=True):
     def missing(self) -> int:
         """How many frames of this boot are not here, though a later one is."""
         return self.newest - self.first + 1 - self.count
+
+    def take(self, n: int) -> None:
+        """Note a new frame."""
+        self.put(n)
+        if n < self.first > 1:
+            return
+        self.first = min(self.first, n)
+        self.newest = max(self.newest, n)
+        self.count += 1
+
+    def has(self, n: int) -> bool:
+        """Whether frame `n` is here, as far as is still known."""
+        at = bisect_right(self.ranges, [n, 2**63])
+        return at > 0 and n <= self.ranges[at - 1][1]
 
     def put(self, n: int) -> None:
         """Note that frame `n` is here (again)."""
@@ -59,17 +78,17 @@ class Boot(msgspec.Struct, array_like=True):
             self._forget()
 
     def _forget(self) -> None:
-        # The first range, when it begins where the boot does, is what the receipt's `seq` is made of.
         if len(self.ranges) > MAX_RANGES:
             del self.ranges[1 if self._whole() else 0]
 
     def _whole(self) -> bool:
-        return bool(self.ranges) and self.ranges[0][0] <= self.first
+        """Whether the first range begins where numbers do: it is what the receipt's `seq` is made of."""
+        return bool(self.ranges) and self.ranges[0][0] <= 1
 
     def receipt(self, device: str) -> Receipt:
         """Say what is committed."""
-        seq, have = (self.ranges[0][1], self.ranges[1:]) if self._whole() else (self.first - 1, self.ranges)
-        return Receipt(device, self.boot, max(0, seq), [list(each) for each in have])
+        seq, have = (self.ranges[0][1], self.ranges[1:]) if self._whole() else (0, self.ranges)
+        return Receipt(device, self.boot, seq, [list(each) for each in have])
 
 
 class Numbering(msgspec.Struct):
@@ -85,23 +104,24 @@ class Numbering(msgspec.Struct):
 
     @property
     def missing(self) -> int:
-        """How many frames are not here, though later ones are."""
-        return self.before + sum(boot.missing for boot in self.boots)
+        """How many frames are not here, though later ones are. (No more than any column holds: who skips so many?)"""
+        return min(MAX_COUNTER, self.before + sum(boot.missing for boot in self.boots))
 
     def take(self, boot: int, n: int) -> bool:
-        """Note a new frame; whether it begins a boot that was not heard of before. Numbers begin at 0 or at 1."""
+        """Note a new frame; whether it begins a boot that was not heard of before. Numbers begin at 1; 0 counts once heard."""
         found = self._find(boot)
         new = found is None
         if found is None:
             found = Boot(boot, min(n, 1), n)
             self.boots.append(found)
             if len(self.boots) > MAX_BOOTS:
-                self.before += self.boots.pop(0).missing
-        found.first = min(found.first, n)
-        found.newest = max(found.newest, n)
-        found.count += 1
-        found.put(n)
+                self.before = min(MAX_COUNTER, self.before + self.boots.pop(0).missing)
+        found.take(n)
         return new
+
+    def has(self, boot: int, n: int) -> bool:
+        """Whether a frame is here, as far as is still known."""
+        return any(found.boot == boot and found.has(n) for found in self.boots)
 
     def again(self, boot: int, n: int) -> bool:
         """Note a frame that is here already; whether its boot is followed."""

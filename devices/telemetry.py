@@ -123,7 +123,7 @@ class _Book:
         if frame.mark is not None and self._is_known(frame, known.get(frame.mark)):
             return False
         self._learn(frame)
-        if frame.retained and frame.ts is None:
+        if frame.retained and not _is_dated(frame):
             self._fill_head(frame, frame.received_at, only_new=True)
             return True
         self._enter(frame, now)
@@ -132,15 +132,22 @@ class _Book:
         return True
 
     def _is_known(self, frame: wire.Frame, same: _Known | None) -> bool:
-        if same is None or frame.mark_ms == 0 or frame.received_at - same.received_at > frame.mark_ms:
-            return False
         if frame.boot is not None and frame.n is not None:
-            if frame.values != same.values:
-                # Not the same frame again: taken for one, it would be lost without a word.
-                problem = f"seq {frame.n} of boot {frame.boot} came before, with other values"
-                raise Bad("bad_value", f"{problem}; begin a new boot with each start")
-            self.numbering.again(frame.boot, frame.n)
-            self.boots[frame.boot] = None
+            return self._is_known_number(frame, frame.boot, frame.n, same)
+        return same is not None and 0 < frame.mark_ms >= frame.received_at - same.received_at
+
+    def _is_known_number(self, frame: wire.Frame, boot: int, n: int, same: _Known | None) -> bool:
+        if same is None and not self.numbering.has(boot, n):
+            return False
+        problem = f"seq {n} of boot {boot} came before"
+        if same is not None and not _are_same(frame.values, same.values):
+            # Not the same frame again: taken for one, it would be lost without a word.
+            raise Bad("bad_value", f"{problem}, with other values; begin a new boot with each start")
+        self.numbering.again(boot, n)
+        self.boots[boot] = None
+        if same is None:
+            # Retention took it from the journal, but it is in the roll-ups: stored again, it would count twice.
+            raise Bad("bad_value", f"{problem}, and is not kept any more; if this is another one, begin a new boot")
         return True
 
     def _learn(self, frame: wire.Frame) -> None:
@@ -162,7 +169,7 @@ class _Book:
     def _when(self, frame: wire.Frame) -> tuple[int, int]:
         flags = RETAINED if frame.retained else 0
         ts = frame.received_at if frame.ts is None else frame.ts
-        if not EARLIEST_MS <= ts <= frame.received_at + DAY_MS:
+        if not _is_possible(ts, frame):
             return frame.received_at, flags | CLOCK
         late = self.head.ts is not None and ts < self.head.ts
         return ts, flags | (LATE if late else 0)
@@ -238,6 +245,23 @@ class _Book:
             recorded.frames.append({"type": "device.frames", "device": self.key, "prev": self.prev, "frames": rows})
         if self._state() != self.was:
             recorded.states.append(state_message(self.key, self.head))
+
+
+def _is_possible(ts: int, frame: wire.Frame) -> bool:
+    return EARLIEST_MS <= ts <= frame.received_at + DAY_MS
+
+
+def _is_dated(frame: wire.Frame) -> bool:
+    return frame.ts is not None and _is_possible(frame.ts, frame)
+
+
+def _are_same(values: dict[str, Value], stored: dict[str, Value]) -> bool:
+    """Compare what came with what is stored: PostgreSQL gives 1e23 back as an integer, which is not equal to it."""
+    return values == stored or _in_floats(values) == _in_floats(stored)
+
+
+def _in_floats(values: dict[str, Value]) -> dict[str, Value]:
+    return {name: value if isinstance(value, str) else float(value) for name, value in values.items()}
 
 
 def state_message(key: str, head: Head) -> State:
