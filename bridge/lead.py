@@ -26,7 +26,8 @@ import asyncio
 import hashlib
 import secrets
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, LiteralString, Protocol
 
@@ -40,6 +41,8 @@ if sys.platform != "win32":
 PATIENCE_S: Final = 3.0
 # A transaction that stores takes milliseconds.
 WRITERS_S: Final = 1.0
+# How often somebody who waits for a turn looks.
+TURN_S: Final = 0.2
 # Either end finds out within 4 s that the other's machine or the way to it is gone.
 _OURS: Final = {
     "connect_timeout": 3,
@@ -109,6 +112,18 @@ class Alone:
 def lock(name: str, folder: Path) -> Lead:
     """Return the lock of the bridges of this name; `folder` is where it lies when the database has none."""
     return Session(name) if connection.vendor == "postgresql" else File(folder / f"bridge-{name}.lock")
+
+
+@asynccontextmanager
+async def turn(name: str, folder: Path) -> AsyncIterator[None]:
+    """Be the only one inside: for what n bridges that work side by side must not do at the same time."""
+    mine = lock(name, folder)
+    try:
+        while not await mine.keep():  # noqa: ASYNC110  other processes ring no bell
+            await asyncio.sleep(TURN_S)
+        yield
+    finally:
+        await mine.release()
 
 
 class Session:

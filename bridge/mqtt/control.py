@@ -32,7 +32,7 @@ class ControlError(Exception):
 async def control(url: MqttUrl, *, timeout_s: float = CONTROL_TIMEOUT_S) -> AsyncIterator[Exchange]:
     """Open Mosquitto's dynamic-security channel and yield `exchange(request) -> answer`.
 
-    One request is under way at a time; Mosquitto answers the asking client only, in order.
+    One request is under way at a time, on the whole broker: answers carry nothing that tells whose they are.
     Everything that goes wrong is a ControlError.
     """
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from bridge import mqtt
 from bridge.accounts import Accounts, dynsec
 from bridge.book import OpenAccounts
 from bridge.duty import Duty
-from bridge.lead import lock
+from bridge.lead import lock, turn
 from bridge.worker import Worker
 
 
@@ -60,7 +60,10 @@ def accounts(url: mqtt.MqttUrl) -> OpenAccounts | None:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Accounts]:
-        async with mqtt.control(url) as exchange:
+        async with AsyncExitStack() as stack:
+            if settings.BRIDGE_SHARE:  # the broker answers all who ask at that moment, whoever asked
+                await stack.enter_async_context(turn("-accounts", settings.HUB_DATA))
+            exchange = await stack.enter_async_context(mqtt.control(url))
             yield dynsec.Dynsec(exchange, url.username or "")
 
     return opened
