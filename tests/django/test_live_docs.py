@@ -9,14 +9,15 @@ from django.contrib.auth.models import User
 
 from dashboard import protocol
 from dashboard.fanout import Fanout
+from devices import groups
 from devices.models import Device, Fleet, Frame, Head, Membership
 from hub.env import CHECKOUT
-from tests.django.live import publish, run, signed_in, store
+from tests.django.live import NOW, publish, run, signed_in, store
 
 pytest_plugins = ("tests.django.live_fixtures",)
 
 PAGE = (CHECKOUT / "docs/protocol/live.md").read_text(encoding="utf-8")
-TOLD = ("ok", "data", "live", "lag", "gap", "state", "cmd_state", "fleet", "err", "end", "welcome", "pong")
+TOLD = ("ok", "data", "live", "lag", "gap", "state", "cmd_state", "fleet", "err", "end", "welcome", "pong", "hub")
 
 
 def examples(who: Literal["client", "hub"]) -> list[str]:
@@ -55,6 +56,9 @@ async def test_the_hub_says_what_the_page_shows(
         await live.until("err")
         await live.sub("pump-1", since={"cursor": {"pump-1": 0}})
         await live.until("live")
+        pulse = {"hearing": True, "holding_since": NOW, "held": 1, "because": "its disk is full", "at": NOW}
+        await groups.announce({"type": "hub.pulse", "bridge": "main", **pulse})  # type: ignore[typeddict-item]
+        await live.until("hub")
         await live.say("cmd", id="c", device="pump-1", name="relay", args="on")
         await live.until("cmd_state")
         monkeypatch.setattr(protocol, "MAX_BEHIND", 1)

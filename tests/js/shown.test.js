@@ -2,12 +2,13 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
+import { alarmOf } from "../../dashboard/static/dashboard/alarm.js";
 import { line, title } from "../../dashboard/static/dashboard/evidence.js";
 import { flags, fromUtc, reading, span, toUtc } from "../../dashboard/static/dashboard/format.js";
 import { railOf } from "../../dashboard/static/dashboard/rail.js";
 import { Track, aligned, grouped, silence } from "../../dashboard/static/dashboard/series.js";
 import { path } from "../../dashboard/static/dashboard/spark.js";
-import { initial, want } from "../../dashboard/static/dashboard/state.js";
+import { initial, reduce, want } from "../../dashboard/static/dashboard/state.js";
 
 for (const [value, least, text] of [
   [21.4375, 0, "21.44"], [21.4, 0, "21.4"], [21, 0, "21"], [21, 1, "21.0"], [1013.25, 0, "1013"], [230.46, 0, "230.5"],
@@ -34,6 +35,18 @@ test("the rail counts down, and names the time when a cut lasts", () => {
   const state = { ...initial(), link };
   assert.deepEqual(railOf(state, 1500), { state: "down", word: "reconnecting", detail: "in 4 s" });
   assert.match(railOf(state, 20_000).word, /^stale since \d\d:\d\d$/);
+});
+
+test("what is not stored is said in words, until it is, or nobody knows", () => {
+  const up = { ...initial(), link: { ...initial().link, phase: "up" }, skew: 500 };
+  const hub = { type: "hub", storing: false, because: "the database's disk is full", since: 1_000_500 };
+  const full = reduce(up, hub, 1_000_000);
+  const { text, since } = alarmOf(full, 1_040_000);
+  assert.equal(text + since, "Readings are not being stored: the database's disk is full, for 40 s.");
+  assert.equal(alarmOf({ ...full, link: { ...full.link, phase: "waiting" } }, 1_040_000), null);
+  assert.equal(alarmOf(reduce(full, { type: "hub", storing: true, because: "", since: 2 }, 1_050_000), 1_050_000), null);
+  const welcome = { type: "welcome", server_ts: 1_060_000, heartbeat_s: 20 };
+  assert.equal(alarmOf(reduce(full, welcome, 1_060_000), 1_060_000), null);
 });
 
 test("the rail is not live before every subscription is", () => {

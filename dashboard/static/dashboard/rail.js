@@ -1,5 +1,6 @@
 // The live rail: says in a word whether what is shown is true now. `railOf` decides (PURE), `show` writes it.
 
+import * as alarm from "./alarm.js";
 import { clock } from "./format.js";
 
 // Silence after a ping that is longer than this is no longer called live.
@@ -39,11 +40,12 @@ function cut({ phase, lostAt, retryAt, heardAt }, now) {
 }
 
 /**
- * Write it, and tell the page's styles, so that nothing looks alive that is not.
+ * Write it and the banner, and tell the page's styles, so that nothing looks alive that is not.
  * @param {import("./state.js").State} state
  * @param {number} now
  */
 export function show(state, now) {
+  alarm.show(state, now);
   const { state: kind, word, detail } = railOf(state, now);
   const rail = document.getElementById("rail");
   if (!rail) return;

@@ -23,7 +23,8 @@
  *   times: Record<string, number>, ts: number | null, seq: number}} Summary */
 /** @typedef {{phase: "connecting" | "up" | "waiting" | "refused", code: number, lostAt: number, retryAt: number,
  *   pingAt: number, rtt: number, heardAt: number, lagAt: number, reason: string}} Link  0: not so */
-/** @typedef {{link: Link, skew: number, heartbeat: number, subs: Record<string, Sub>,
+/** @typedef {{storing: boolean, because: string, since: number}} Hub  whether readings are being stored */
+/** @typedef {{link: Link, hub: Hub, skew: number, heartbeat: number, subs: Record<string, Sub>,
  *   fleet: Record<string, Summary>, devices: Record<string, Presence>, orders: Record<string, Order>,
  *   asks: Record<string, Ask>, counts: {frames: number, known: number, holes: number, coalesced: number, lost: number},
  *   taken: Taken[], touched: string[], send: object[]}} State
@@ -35,6 +36,7 @@ export function initial() {
     link: {
       phase: "connecting", code: 0, lostAt: 0, retryAt: 0, pingAt: 0, rtt: 0, heardAt: 0, lagAt: 0, reason: "",
     },
+    hub: { storing: true, because: "", since: 0 },
     skew: 0,
     heartbeat: 20,
     subs: {},
@@ -142,6 +144,7 @@ export function reduce(before, message, now) {
     case "state": return presence(state, message);
     case "fleet": return fleet(state, message);
     case "cmd_state": return evidence(state, message);
+    case "hub": return { ...state, hub: { storing: message.storing, because: message.because, since: message.since } };
     case "err": return refused(state, message);
     case "end": return changed(state, message.id, (sub) => ({ ...sub, phase: "ended", error: message.reason }));
     default: return state; // a newer hub may say more
@@ -153,7 +156,7 @@ function welcome(state, message, now) {
   /** @type {Link} */
   const link = { ...state.link, phase: "up", code: 0, lostAt: 0, retryAt: 0, reason: "" };
   /** @type {State} */
-  let next = { ...state, link, skew: message.server_ts - now, heartbeat: message.heartbeat_s };
+  let next = { ...state, link, hub: initial().hub, skew: message.server_ts - now, heartbeat: message.heartbeat_s };
   for (const [name, sub] of Object.entries(state.subs)) {
     if (sub.phase !== "ended") next = asked(next, name);
   }
