@@ -26,13 +26,14 @@ def filters(share: str = "") -> tuple[str, ...]:
 def receipt(told: Receipt, gateway: str | None) -> Publish:
     """Tell a device what of its frames is committed: hub/<key>/receipt, QoS 0."""
     topic = wire.topic(told.device, wire.RECEIPT, gateway=gateway)
-    return Publish(topic=topic, payload=wire.receipt_payload(told), qos=0)
+    return Publish(topic=topic, payload=wire.receipt_payload(told, topic), qos=0)
 
 
 def error(refused: Rejected, more: int, gateway: str | None) -> Publish:
     """Tell a device what of its messages was refused: hub/<key>/error, QoS 0; `more` came after it."""
-    payload = wire.error_payload(refused.reason, refused.message.topic, refused.detail, more)
-    return Publish(topic=wire.topic(refused.key, wire.ERROR, gateway=gateway), payload=payload, qos=0)
+    topic = wire.topic(refused.key, wire.ERROR, gateway=gateway)
+    payload = wire.error_payload(refused.reason, refused.message.topic, refused.detail, more, topic)
+    return Publish(topic=topic, payload=payload, qos=0)
 
 
 def encode(order: Order) -> Publish:

@@ -10,29 +10,37 @@ if TYPE_CHECKING:
     from devices.numbering import Receipt
     from devices.values import Reason
 
-# PubSubClient takes packets of 256 bytes, topic included, and skips larger ones without a word; a topic of ours has at
-# most 76 bytes (hub/<63>/receipt), and a packet 4 bytes around both.
+# PubSubClient takes packets of 256 bytes, topic included, and skips larger ones without a word; a packet has 5 bytes
+# around both.
+MAX_PACKET: Final = 256 - 5
 MAX_NOTICE: Final = 170
 # Enough to know one's own topic by.
 MAX_TOPIC: Final = 64
 
 
-def receipt_payload(receipt: Receipt) -> bytes:
+def receipt_payload(receipt: Receipt, topic: str) -> bytes:
     """Say what is committed: {"boot", "seq", "have"?}; of `have` as many ranges as fit, the lowest first."""
     said: dict[str, Any] = {"boot": receipt.boot, "seq": receipt.seq}
     if not receipt.have:
         return msgspec.json.encode(said)
     have = list(receipt.have)
-    while len(payload := msgspec.json.encode({**said, "have": have})) > MAX_NOTICE:
+    while len(payload := msgspec.json.encode({**said, "have": have})) > _room(topic) and have:
         have.pop()
     return payload
 
 
-def error_payload(reason: Reason, topic: str, detail: str, more: int) -> bytes:
+def error_payload(reason: Reason, about: str, detail: str, more: int, topic: str) -> bytes:
     """Say what was refused: {"reason", "topic", "detail", "more"?}; `more` of them came since the last notice."""
-    said: dict[str, Any] = {"reason": reason, "topic": topic[:MAX_TOPIC], "detail": detail[:MAX_NOTICE]}
+    said: dict[str, Any] = {"reason": reason, "topic": about[:MAX_TOPIC], "detail": detail[:MAX_NOTICE]}
     if more:
         said["more"] = more
-    while len(payload := msgspec.json.encode(said)) > MAX_NOTICE and said["detail"]:
-        said["detail"] = said["detail"][: -1 - (len(payload) - MAX_NOTICE) // 4]
-    return payload
+    room = _room(topic)
+    for part in ("detail", "topic"):
+        while (over := len(msgspec.json.encode(said)) - room) > 0 and said[part]:
+            said[part] = said[part][: -1 - over // 6]
+    return msgspec.json.encode(said)
+
+
+def _room(topic: str) -> int:
+    # hub/<63>/sub/<63>/receipt has 143 bytes.
+    return min(MAX_NOTICE, MAX_PACKET - len(topic))

@@ -87,13 +87,19 @@ def test_nobody_is_told_what_names_no_registered_device(key: str) -> None:
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_every_notice_fits_into_the_packets_that_small_devices_take(reason: Any) -> None:
+@pytest.mark.parametrize("text", ["°", "😀", "\1", '"'])
+@pytest.mark.parametrize("gateway", [None, "g" * 63])
+def test_every_notice_fits_into_the_packets_that_small_devices_take(
+    reason: Any, text: str, gateway: str | None
+) -> None:
     key = "k" * 63
     ranges = [[at, at + 5] for at in range(2**62, 2**62 + 1000, 10)]
     notices = Notices()
-    notices.put([Receipt(key, 2**63 - 1, 2**62, ranges)], [refused(key, "°" * 900, reason, f"hub/{key}/" + "°" * 900)])
-    told = notices.due({key: Entry()}, 0.0)  # type: ignore[dict-item]
+    notices.put([Receipt(key, 2**63 - 1, 2**62, ranges)], [refused(key, text * 900, reason, "hub/k/" + text * 900)])
+    notices.put([], [refused(key)])
+    told = notices.due({key: Entry(gateway)}, 0.0)  # type: ignore[dict-item]
     assert len(told) == 2
     for one in told:
-        assert 4 + len(one.topic) + len(one.payload) <= 256
-        json.loads(one.payload)
+        # In front of both: a byte, two for the length of the rest, two for that of the topic.
+        assert 5 + len(one.topic) + len(one.payload) <= 256
+        assert json.loads(one.payload)
