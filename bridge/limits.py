@@ -36,10 +36,9 @@ class _Bucket(msgspec.Struct):
     at: int
 
     def take(self, now: int) -> bool:
-        """Take one, if there is one."""
-        if now > self.at:
-            self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate / 1000)
-            self.at = now
+        """Take one, if there is one. A clock that is set back gives nothing, and goes on from there."""
+        self.tokens = min(self.burst, self.tokens + max(0, now - self.at) * self.rate / 1000)
+        self.at = now
         if self.tokens < 1:
             return False
         self.tokens -= 1
@@ -62,12 +61,15 @@ class Limits:
     def split(
         self, messages: Sequence[wire.Message], directory: Mapping[str, Limited]
     ) -> tuple[list[wire.Message], list[Rejected]]:
-        """Return what is within the limits, and the rest as Rejects; both in the order given."""
+        """Return what is within the limits, and the rest as Rejects; both in the order given.
+
+        What the hub said itself and hears again is nobody's doing: a device is not charged for its receipts.
+        """
         within: list[wire.Message] = []
         over: list[Rejected] = []
         for message in messages:
             bucket = self._bucket(message, directory)
-            if bucket.take(message.received_at):
+            if wire.is_ours(message.topic) or bucket.take(message.received_at):
                 within.append(message)
             else:
                 over.append(_over(message, bucket))

@@ -140,7 +140,7 @@ class Listener:
         try:
             stored = await self._stored(inbound, messages)
         finally:
-            if self.holding or len(messages) == MOST:
+            if self.holding or len(messages) + inbound.waiting >= MOST:
                 # There was more than one commit takes: what a device sent may still wait.
                 self._hearing_since = now_ms()
             self._holds(None)
@@ -167,7 +167,8 @@ class Listener:
                 self._holds(holding.Holding(since, len(messages) + inbound.waiting, holding.because(error)))
             else:
                 inbound.ack(messages)
-                self._limits.charge(batch.origins, self._book.directory)
+                if inbound.caught_up:
+                    self._limits.charge(batch.origins, self._book.directory)
                 return stored
             await self._pause()
             if self._stopping.is_set():

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 # Messages read but not yet stored. QoS 1 is bounded by what the broker lets be in flight (2,000 in our configuration);
 # a flood of QoS 0 is not, so beyond this the socket is left unread and TCP slows the broker down.
 BACKLOG: Final = 20_000
+# Taken at once: a message of 64 KiB may be 8,000 frames, and a thousand of those more than fits into memory.
+MOST_BYTES: Final = 1_048_576
+# As many messages as mosquitto.conf has the broker keep. What comes on top is a flood, also when it never lets up.
+MOST_KEPT: Final = 1_000_000
 # Once nothing waits to be stored this long after connecting, what the broker had kept has come.
 SETTLED_S: Final = 2.0
 
@@ -55,6 +59,7 @@ class Inbound:
         self._opened_at = 0.0
         # Whether nothing is left of what the broker kept while nobody listened.
         self.caught_up = False
+        self._received = 0
 
     async def __aenter__(self) -> Self:
         """Connect; DisconnectedError says why not."""
@@ -93,7 +98,10 @@ class Inbound:
         return len(self._backlog)
 
     async def receive(self, limit: int) -> list[wire.Message]:
-        """Wait for messages and take what is there, at most `limit`, in order. None are left: after `finish` alone."""
+        """Wait for messages and take what is there, in order: at most `limit`, and about MOST_BYTES of them.
+
+        None are left: after `finish` alone.
+        """
         while not self._backlog:
             if self._finishing:
                 return []
@@ -102,9 +110,19 @@ class Inbound:
             self._news.clear()
             self.caught_up = self.caught_up or asyncio.get_running_loop().time() - self._opened_at >= SETTLED_S
             await self._news.wait()
-        taken = [self._backlog.popleft() for _ in range(min(limit, len(self._backlog)))]
+        self.caught_up = self.caught_up or self._received >= MOST_KEPT
+        taken = self._take(limit)
+        self._received += len(taken)
         if self._paused and not self._finishing and len(self._backlog) < BACKLOG // 2:
             self._resume()
+        return taken
+
+    def _take(self, limit: int) -> list[wire.Message]:
+        taken: list[wire.Message] = []
+        size = 0
+        while self._backlog and len(taken) < limit and size < MOST_BYTES:
+            taken.append(self._backlog.popleft())
+            size += len(taken[-1].payload)
         return taken
 
     def finish(self) -> None:

@@ -32,6 +32,7 @@ from devices.wire.topics import (
     address,
     command_topic,
     device_of,
+    is_ours,
     topic,
 )
 
@@ -63,6 +64,7 @@ __all__ = [
     "device_of",
     "entry_of",
     "error_payload",
+    "is_ours",
     "read",
     "receipt_payload",
     "topic",

@@ -16,6 +16,7 @@ RETAINED_FILTERS: Final = tuple(
 CMD, ACK, RECEIPT, ERROR, SUB = "cmd", "ack", "receipt", "error", "sub"
 # What the hub itself publishes and hears back, since it listens to the whole tree.
 OURS: Final = frozenset({CMD, RECEIPT, ERROR})
+_OURS: Final = tuple([word] for word in OURS)
 
 
 def topic(key: str, *levels: str, gateway: str | None = None) -> str:
@@ -26,6 +27,12 @@ def topic(key: str, *levels: str, gateway: str | None = None) -> str:
 def command_topic(key: str, name: str, cid: str, gateway: str | None = None) -> str:
     """Return where a command is published: hub/<key>/cmd/<name>/<cid>."""
     return topic(key, CMD, name, cid, gateway=gateway)
+
+
+def is_ours(topic_: str) -> bool:
+    """Whether a topic is one of those on which the hub itself speaks."""
+    levels = topic_.split("/", 5)
+    return levels[4 if levels[2:3] == [SUB] else 2 :][:1] in _OURS
 
 
 def device_of(topic_: str) -> str:

@@ -76,11 +76,22 @@ def test_a_message_with_many_frames_is_charged_for_each() -> None:
     assert within(limits, messages("pump-1", 50)) == 5
 
 
-def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing() -> None:
+def test_a_clock_that_is_set_back_gives_nothing_and_holds_nobody_until_it_is_again_as_late() -> None:
     limits = Limits(10, 20)
     assert within(limits, messages("pump-1", 15)) == 15
-    assert within(limits, messages("pump-1", 15, NOW - 60_000)) == 5
-    assert within(limits, messages("pump-1", 15, NOW + 1000)) == 10
+    assert within(limits, messages("pump-1", 15, NOW - 3_600_000)) == 5
+    assert within(limits, messages("pump-1", 15, NOW - 3_599_000)) == 10
+
+
+def test_a_device_is_not_charged_for_what_the_hub_says_to_it() -> None:
+    limits = Limits(1, 2)
+    said = [
+        wire.Message(topic=topic, payload=b"{}", received_at=NOW)
+        for topic in ("hub/pump-1/receipt", "hub/pump-1/error", "hub/pump-1/cmd/led/c1", "hub/pump-1/sub/a/receipt")
+    ]
+    assert limits.split(said * 10, DIRECTORY) == (said * 10, [])
+    assert within(limits, messages("pump-1", 5)) == 2
+    assert limits.split(said, DIRECTORY) == (said, [])
 
 
 def test_a_topic_of_nobody_is_somebodys_too() -> None:
