@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,7 +16,7 @@ from devices.numbering import Receipt
 from devices.values import Bad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def _commit(batch: Batch, now: int, fence: Callable[[], None] = lambda: None) ->
                 logger.info(
                     "an answer of %s to %s changes nothing: it is late, doubled or another's", ack.device, ack.cid
                 )
-        refused = [*batch.limited, *batch.rejects, *(_refused(batch, one) for one in recorded.refused)]
+        refused = [*batch.limited, *batch.rejects, *_refused(batch, recorded.refused)]
         rejects.keep(refused)
     return Stored(
         announcements=[*recorded.states, *recorded.frames],
@@ -82,12 +83,14 @@ def _commit(batch: Batch, now: int, fence: Callable[[], None] = lambda: None) ->
     )
 
 
-def _refused(batch: Batch, one: telemetry.Refused) -> Rejected:
+def _refused(batch: Batch, refused: Sequence[telemetry.Refused]) -> Iterator[Rejected]:
     """Keep of a refused frame the message that brought it; of one among others its own entry, which can be replayed."""
-    message = batch.origins[one.index]
-    if sum(origin is message for origin in batch.origins) > 1:
-        message = msgspec.structs.replace(message, payload=wire.entry_of(one.frame))
-    return Rejected(key=one.frame.device, message=message, reason=one.reason, detail=one.detail)
+    frames = Counter(map(id, batch.origins)) if refused else Counter()
+    for one in refused:
+        message = batch.origins[one.index]
+        if frames[id(message)] > 1:
+            message = msgspec.structs.replace(message, payload=wire.entry_of(one.frame))
+        yield Rejected(key=one.frame.device, message=message, reason=one.reason, detail=one.detail)
 
 
 @transaction.atomic

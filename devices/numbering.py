@@ -108,7 +108,7 @@ class Numbering(msgspec.Struct):
         return min(MAX_COUNTER, self.before + sum(boot.missing for boot in self.boots))
 
     def take(self, boot: int, n: int) -> bool:
-        """Note a new frame; whether it begins a boot that was not heard of before. Numbers begin at 1; 0 counts once heard."""
+        """Note a new frame; whether it begins a boot that was not heard of before. Numbers begin at 1, or at 0."""
         found = self._find(boot)
         new = found is None
         if found is None:

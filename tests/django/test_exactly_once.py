@@ -6,7 +6,7 @@ import pytest
 
 from devices import intake, registry, wire
 from devices.intake import Stored
-from devices.models import Device, Fleet, Frame, Head
+from devices.models import Device, Fleet, Frame, Head, Reject
 from devices.numbering import Receipt
 from devices.values import MAX_COUNTER
 
@@ -79,6 +79,18 @@ def test_what_was_not_looked_at_for_gaps_is_neither_missing_nor_in_a_receipt(tan
     assert head().missing == 1
     assert numbered(*range(1, 13)).receipts == [Receipt("tank", 1, 13)]
     assert (head().missing, Frame.objects.count()) == (0, 13)
+
+
+# --- what is refused
+
+
+def test_thousands_of_refused_frames_are_counted_exactly_and_at_no_great_cost(tank: Device) -> None:
+    entries = [f'{{"boot":1,"seq":{n},"t":%d}}' for n in range(1, 2001)]
+    take(message("[" + ",".join(entry % 1 for entry in entries) + "]"))
+    again = [message("[" + ",".join(entry % value for entry in entries) + "]") for value in (2, 3)]
+    assert len(take(*again).rejects) == 4000
+    assert sum(Reject.objects.values_list("count", flat=True)) == 4000
+    assert Frame.objects.count() == 2000
 
 
 # --- time
