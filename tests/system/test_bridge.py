@@ -1,6 +1,7 @@
 """The bridge's steps, each called once, on a real broker and a real database."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from msgspec import structs
 
 from bridge import mqtt
@@ -138,6 +139,35 @@ async def test_while_the_database_is_away_messages_are_held_and_then_it_goes_on_
         assert await taking
     assert log == [("acknowledged", 1)]
     assert await ask(Frame.objects.count) == 1
+
+
+@pytest.mark.parametrize(
+    ("pragma", "because"),
+    [
+        ("max_page_count = 1", "the database's disk is full"),  # SQLite takes what is there already for the least
+        ("query_only = 1", "the database is read-only"),
+    ],
+)
+async def test_a_full_or_read_only_sqlite_is_named_and_left_alone_until_it_takes_rows_again(
+    worker: Worker, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, pragma: str, because: str
+) -> None:
+    log: list[Any] = []
+    options = connections.settings["default"]["OPTIONS"]
+    page = json.dumps({f"text{number}": "x" * 1000 for number in range(50)})
+    await ask(run, "VACUUM")  # no room is left inside the file
+    with monkeypatch.context() as full:
+        full.setitem(options, "init_command", f"{options['init_command']} PRAGMA {pragma};")
+        async with mqtt.Inbound(worker.listener.url, "Bridge-steps-in") as inbound:
+            witness: Any = Witness(inbound, log)
+            messages = [message(page, qos=1, mid=number) for number in range(1, 4)]
+            taking = asyncio.create_task(worker.listener.take(witness, messages))
+            await until(lambda: worker.listener.holding is not None)
+            assert (worker.pulse()["because"], worker.pulse()["held"]) == (because, 3)
+            assert log == []
+            full.undo()
+            assert await taking
+    assert (worker.listener.holding, worker.pulse()["holding_since"]) == (None, None)
+    assert await ask(Frame.objects.count) == 3
 
 
 async def test_what_came_before_another_may_have_led_comes_again_and_what_cannot_is_stored(
