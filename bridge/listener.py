@@ -102,17 +102,29 @@ class Listener:
         self._term = term
         try:
             async with mqtt.Inbound(self.url, self.client_id) as inbound:
-                await inbound.subscribe(native.filters(settings.BRIDGE_SHARE))
-                if settings.BRIDGE_SHARE:
-                    await inbound.unsubscribe(native.FILTERS)  # a session remembers what it was subscribed to before
                 self._hears(inbound)
-                logger.info("listening to %r as %s", self.url, self.client_id)
-                self.ready.set()
-                while not self._ending and (messages := await inbound.receive(MOST)):
-                    await self.take(inbound, messages)
-                await self._empty(inbound)
+                subscribing = asyncio.create_task(self._subscribe(inbound), name="bridge subscribes")
+                try:
+                    while not self._ending and (messages := await inbound.receive(MOST)):
+                        await self.take(inbound, messages)
+                    await self._empty(inbound)
+                finally:
+                    subscribing.cancel()
         finally:
             self._hears(None)
+
+    async def _subscribe(self, inbound: mqtt.Inbound) -> None:
+        # Beside the messages: what the session has in flight comes first, and has to be stored for the rest to come.
+        try:
+            await inbound.subscribe(native.filters(settings.BRIDGE_SHARE))
+            if settings.BRIDGE_SHARE:
+                await inbound.unsubscribe(native.FILTERS)  # a session remembers what it was subscribed to before
+        except mqtt.DisconnectedError as error:
+            inbound.fail(error)
+        else:
+            self._hears(inbound)
+            logger.info("listening to %r as %s", self.url, self.client_id)
+            self.ready.set()
 
     def _hears(self, inbound: mqtt.Inbound | None) -> None:
         self.inbound = inbound

@@ -56,6 +56,7 @@ class Inbound:
         self._paused = False
         self._finishing = False
         self._open = False
+        self._failed: BaseException | None = None
         self._opened_at = 0.0
         # Whether nothing is left of what the broker kept while nobody listened.
         self.caught_up = False
@@ -76,7 +77,12 @@ class Inbound:
             await self._client.__aexit__(None, None, None)
 
     async def subscribe(self, filters: Iterable[str]) -> None:
-        """Listen to these filters with QoS 1."""
+        """Listen to these filters with QoS 1. To be awaited beside `receive`, which raises what becomes of it.
+
+        The broker's answer stands behind all that it has in flight for the session, which may be more than is read
+        ahead: as soon as we acknowledge in order, Mosquitto 2.0.11 puts everything that waits in flight, whatever
+        max_inflight_messages says, and sends all of it again to the next connection before it reads our request.
+        """
         try:
             for filter_ in filters:
                 if not await link.subscribe(self._client, filter_):
@@ -92,6 +98,11 @@ class Inbound:
         except aiomqtt.MqttError as error:
             raise DisconnectedError(str(error)) from error
 
+    def fail(self, error: BaseException) -> None:
+        """Have `receive` raise this."""
+        self._failed = error
+        self._news.set()
+
     @property
     def waiting(self) -> int:
         """How many messages have been read and not yet received."""
@@ -105,6 +116,8 @@ class Inbound:
         while not self._backlog:
             if self._finishing:
                 return []
+            if self._failed is not None:
+                raise self._failed
             if self._client._disconnected.done():
                 raise DisconnectedError("the broker closed the connection")
             self._news.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +45,6 @@ async def connect(client_: aiomqtt.Client) -> None:
 
 
 async def subscribe(client_: aiomqtt.Client, filter_: str) -> bool:
-    """Subscribe with QoS 1; whether the broker lets us."""
-    granted = await client_.subscribe(filter_, qos=1)
+    """Subscribe with QoS 1; whether the broker lets us. Waits for as long as the broker takes."""
+    granted = await client_.subscribe(filter_, qos=1, timeout=math.inf)
     return all((code if isinstance(code, int) else code.value) < REFUSED for code in granted)

@@ -121,6 +121,24 @@ async def test_what_is_acknowledged_is_committed_and_what_is_told_is_acknowledge
     assert log == [("acknowledged", 2), ("told", 2)]
 
 
+async def test_more_in_flight_than_is_read_ahead_does_not_keep_the_bridge_from_subscribing_again(
+    broker: Stand, worker: Worker, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.mqtt.inbound.BACKLOG", 20)
+    listener = worker.listener
+    async with broker.hub() as device:
+        async with mqtt.Inbound(listener.url, listener.client_id) as before:
+            await before.subscribe(native.FILTERS)
+            for number in range(200):
+                await device.publish(READING, json.dumps({"t": number}))
+            await until(lambda: before.waiting > 0)
+        listening = asyncio.create_task(listener.run())
+        await asyncio.wait_for(listener.ready.wait(), PATIENCE_S)
+        listener.stop()
+        await listening
+    assert await ask(Frame.objects.count) == 200
+
+
 @pytest.mark.parametrize("name", ["devices_frame", "devices_head"])
 async def test_while_the_database_is_away_messages_are_held_and_then_it_goes_on_by_itself(
     broker: Stand, worker: Worker, ask: Callable[..., Any], name: str, caplog: pytest.LogCaptureFixture
