@@ -72,8 +72,9 @@ def measured(days: int, devices: int) -> Figures:
     django.setup()
     from django.db import connection  # noqa: PLC0415
 
-    from devices import rollups, telemetry  # noqa: PLC0415
-    from devices import series as history  # noqa: PLC0415
+    from devices import telemetry  # noqa: PLC0415
+    from devices.history import rollups  # noqa: PLC0415
+    from devices.history import series as history  # noqa: PLC0415
     from devices.models import Device, Frame  # noqa: PLC0415
 
     pks = load(days, devices)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import Error as DatabaseError
 
 from bridge.threads import now_ms
-from devices import retention, rollups
+from devices.history import retention, rollups
 
 if TYPE_CHECKING:
     from collections.abc import Callable

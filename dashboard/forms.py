@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 
-from devices import registry, repairs
+from devices import registry
+from devices.history import repairs
 from devices.models import Fleet, Role
 
 if TYPE_CHECKING:

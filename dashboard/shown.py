@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db.models import F
 
 from devices import dump, replay
-from devices import repairs as marked
+from devices.history import repairs as marked
 from devices.models import Command, Device, Event, Frame, Metric
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from dashboard import shown
 from dashboard.forms import AddDevice, MarkBad, SignIn
-from devices import numbering, registry, rejects, repairs, wire
+from devices import numbering, registry, rejects, wire
 from devices.errors import Refusal
+from devices.history import repairs
 from devices.models import Device, Role
 from devices.values import DAY_MS
 

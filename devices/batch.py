@@ -43,7 +43,7 @@ def rejected(message: wire.Message, bad: Bad) -> Rejected:
         message=message,
         reason=bad.reason,
         detail=bad.detail,
-        position=getattr(bad, "position", None),
+        position=bad.position,
     )
 
 

@@ -13,8 +13,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
-from devices import exports, registry
+from devices import registry
 from devices.api.asked import LAST_MS, Between, View, query, user_of
+from devices.history import exports
 from devices.values import MAX_NAME
 
 if TYPE_CHECKING:

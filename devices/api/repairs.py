@@ -8,9 +8,10 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import registry, repairs
+from devices import registry
 from devices.api.asked import Between, Shape, View, body, now, query, user_of
 from devices.api.pages import Paged, page, paged
+from devices.history import repairs
 from devices.models import Role
 from devices.values import MAX_METRICS, MAX_NAME
 

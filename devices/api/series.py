@@ -8,8 +8,9 @@ from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import registry, series
+from devices import registry
 from devices.api.asked import Between, Shape, View, now, query, user_of
+from devices.history import series
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

@@ -10,8 +10,8 @@ from rest_framework import serializers
 from rest_framework.permissions import IsAdminUser
 from rest_framework.response import Response
 
-from devices import storage
 from devices.api.asked import Shape, View, now
+from devices.history import storage
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

@@ -6,7 +6,7 @@ from django.apps.registry import Apps
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-from devices import timescale
+from devices.history import timescale
 
 # Moved in about 10 s. A longer journal is moved when its operator says so: nobody can write meanwhile.
 MOST_ROWS = 1_000_000

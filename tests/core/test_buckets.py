@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices import buckets
-from devices.buckets import DAY_MS, HOUR_MS, MINUTE_MS, Bucket, Timeline
+from devices.history import buckets
+from devices.history.buckets import DAY_MS, HOUR_MS, MINUTE_MS, Bucket, Timeline
 
 START = 1_790_000_000_000 // DAY_MS * DAY_MS
 

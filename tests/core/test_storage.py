@@ -2,7 +2,7 @@
 
 import pytest
 
-from devices.storage import Forecast, full_in_days, in_words, size
+from devices.history.storage import Forecast, full_in_days, in_words, size
 
 
 def made(**given: int | None) -> Forecast:

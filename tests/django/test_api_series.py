@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from devices import rollups
 from devices.api.asked import LAST_MS
+from devices.history import rollups
 from devices.models import Device
 
 NOW = 1_790_000_000_000

@@ -10,9 +10,10 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 
-from devices import exports, repairs, telemetry, wire
+from devices import telemetry, wire
+from devices.history import exports, repairs
+from devices.history.repairs import Range
 from devices.models import Device, Membership
-from devices.repairs import Range
 from devices.values import DAY_MS
 from tests.django.conftest import NOW, frame
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from django.db.utils import OperationalError
 
-from devices import archive, buckets, repairs, rollups, series, telemetry, wire
-from devices.buckets import DAY_MS, HOUR_MS, MINUTE_MS, Bucket
+from devices import telemetry, wire
 from devices.errors import Refusal
+from devices.history import archive, buckets, repairs, rollups, series
+from devices.history.buckets import DAY_MS, HOUR_MS, MINUTE_MS, Bucket
 from devices.models import Device, Repair, Rolled, Rollup
 from tests.django.conftest import NOW
 from tests.django.together import together

@@ -11,7 +11,8 @@ from django.contrib.auth.models import User
 
 from dashboard import fanout, protocol, reads, rows
 from dashboard.fanout import Fanout
-from devices import groups, retention
+from devices import groups
+from devices.history import retention
 from devices.models import Device, Frame, Head, Rolled
 from tests.django.live import Live, by_token, publish, run, settle, signed_in, store
 

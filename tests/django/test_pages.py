@@ -9,7 +9,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from devices import commands, registry, repairs
+from devices import commands, registry
+from devices.history import repairs
 from devices.models import Device, Event, Fleet, Head, Metric, Repair
 from tests.django.conftest import refuse
 

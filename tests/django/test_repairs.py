@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from devices import repairs
 from devices.errors import Refusal
+from devices.history import repairs
+from devices.history.repairs import Range
 from devices.models import Device, Event, Frame, Repair, Rolled
-from devices.repairs import Range
 from devices.values import DAY_MS
 from tests.django.conftest import NOW
 

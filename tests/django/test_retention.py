@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from devices import registry, repairs, retention, rollups, series, telemetry, wire
-from devices.buckets import DAY_MS, HOUR_MS, MINUTE_MS
+from devices import registry, telemetry, wire
+from devices.history import repairs, retention, rollups, series
+from devices.history.buckets import DAY_MS, HOUR_MS, MINUTE_MS
 from devices.models import Device, Event, Fleet, Frame, Repair, Rolled, Rollup
 from tests.django.together import together
 

@@ -7,7 +7,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from devices import rollups, storage, telemetry, wire
+from devices import telemetry, wire
+from devices.history import rollups, storage
 from devices.models import Device, Fleet, Rollup
 from devices.values import DAY_MS
 

@@ -10,7 +10,7 @@ from django.db import OperationalError, connections
 from bridge import upkeep
 from bridge.threads import Threads
 from bridge.upkeep import Upkeep
-from devices import retention, rollups
+from devices.history import retention, rollups
 from devices.models import Device, Frame, Rolled
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,6 +18,7 @@ DOMAIN = (
     "repairs",
     "exports",
     "presence",
+    "exactly_once",
 )
 
 

@@ -5,7 +5,8 @@ from itertools import chain, pairwise
 import pytest
 from django.db import connection
 
-from devices import registry, telemetry, timescale, wire
+from devices import registry, telemetry, wire
+from devices.history import timescale
 from devices.models import Device, Fleet, Frame
 from devices.values import MAX_COUNTER
 

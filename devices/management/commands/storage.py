@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from devices import storage
+from devices.history import storage
 
 
 class Command(BaseCommand):

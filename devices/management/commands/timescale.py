@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 
-from devices import timescale
+from devices.history import timescale
 
 
 class Command(BaseCommand):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import msgspec
 from django.db.models import Q
 
-from devices import repairs, telemetry
+from devices import telemetry
 from devices.errors import Refusal
+from devices.history import repairs
 from devices.models import Device, Frame, Metric
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from devices import archive, buckets, repairs
-from devices.buckets import Bucket
 from devices.errors import Refusal
+from devices.history import archive, buckets, repairs
+from devices.history.buckets import Bucket
 from devices.models import Frame, Metric, Rolled
 
 if TYPE_CHECKING:

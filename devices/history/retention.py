@@ -13,8 +13,8 @@ from django.db import transaction
 from django.db.models import BigIntegerField, Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Cast, Coalesce
 
-from devices import rollups
-from devices.buckets import HOUR_MS, TIERS
+from devices.history import rollups
+from devices.history.buckets import HOUR_MS, TIERS
 from devices.models import Device, Event, Frame, Repair, Rolled, Rollup
 from devices.values import DAY_MS
 

@@ -11,8 +11,8 @@ from django.db import connection
 from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
-from devices import archive
-from devices.buckets import TIERS
+from devices.history import archive
+from devices.history.buckets import TIERS
 from devices.models import Device, Frame
 from devices.values import DAY_MS
 

@@ -14,8 +14,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import BigIntegerField, Count, F
 from django.db.models.functions import Coalesce
 
-from devices import archive, buckets, repairs
-from devices.buckets import TIERS, Buckets, Timeline
+from devices.history import archive, buckets, repairs
+from devices.history.buckets import TIERS, Buckets, Timeline
 from devices.models import Frame, Head, Metric, Repair, Rolled, Rollup
 from devices.values import DAY_MS
 

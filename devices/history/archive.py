@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 from django.db import connection, transaction
 
-from devices.buckets import Bucket
+from devices.history.buckets import Bucket
 from devices.values import Value
 
 if TYPE_CHECKING:
