@@ -1,10 +1,13 @@
 """The listener between a connection and a real database: what is charged, held, acknowledged and stored."""
 
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from bridge import mqtt
 from bridge.book import Book
@@ -13,7 +16,7 @@ from bridge.mqtt import inbound as inbound_module
 from bridge.threads import Threads, now_ms
 from devices import registry, wire
 from devices.intake import Stored
-from devices.models import Fleet, Frame, Reject
+from devices.models import Event, Fleet, Frame, Reject
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -120,3 +123,41 @@ async def test_large_messages_come_in_small_batches_and_in_order() -> None:
     taken = [await inbound.receive(MOST) for _ in range(3)]
     assert [len(some) for some in taken] == [16, 16, 8]
     assert [one.mid for some in taken for one in some] == list(range(1, 41))
+
+
+# --- a COMMIT whose answer is lost
+
+
+@pytest.fixture
+def answer_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next COMMIT succeeds, and its answer never arrives."""
+    commit = BaseDatabaseWrapper.commit
+    left = ["one"]
+
+    def lost(self: BaseDatabaseWrapper) -> None:
+        commit(self)
+        if left and threading.current_thread().name.startswith("bridge-store"):
+            left.pop()
+            raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "commit", lost)
+
+
+async def test_what_was_committed_without_our_knowing_is_not_stored_again(
+    listener: Listener, ask: Callable[..., Any], told: list[Stored], answer_lost: None
+) -> None:
+    connection: Any = Connection()
+    sent = [
+        message('{"boot":1,"seq":1,"t":1}'),
+        message(f'{{"ts":{now_ms()},"t":2}}'),
+        message("3", "telemetry/t", qos=1, mid=1),
+        message('[{"t":4},{"t":4}]', qos=1, mid=2),
+        message("online", "status", qos=1, mid=3),
+    ]
+    await listener.take(connection, sent)
+    assert connection.acknowledged == sent
+    assert await ask(Frame.objects.count) == 5
+    assert (told[0].frames, told[0].duplicates) == (0, 5)
+    assert [receipt.seq for receipt in told[0].receipts] == [1]
+    assert listener.holding is None
+    assert await ask(lambda: list(Event.objects.values_list("state", flat=True))) == ["online"]
