@@ -244,7 +244,9 @@ def remove(device: Device) -> None:
     if device.children.exists():
         raise Refusal("has_children", "Other devices speak through this gateway; move or delete them first.", 409)
     with transaction.atomic():
-        # What is being recorded of it is finished first, and what comes later finds nobody.
+        # What is being recorded of it is finished first, and what comes later finds nobody. The locks in the order in
+        # which ingest takes them, and NO KEY, for what it has stored refers to the device: nobody waits crosswise.
+        Device.objects.select_for_update(of=("self",), no_key=True).filter(pk=device.pk).first()
         Head.objects.select_for_update(of=("self",)).filter(pk=device.pk).first()
         telemetry.forget(device)
         key = device.key

@@ -1,12 +1,15 @@
 """Nothing lost, nothing doubled: what becomes of each message, whatever comes, comes again, or cannot be stored."""
 
 import json
+import threading
 from contextlib import suppress
 from itertools import pairwise
+from time import monotonic
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.db.migrations.executor import MigrationExecutor
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -18,6 +21,7 @@ from devices.intake import Stored
 from devices.models import Device, Fleet, Frame, Head, Metric, Reject
 from devices.numbering import Receipt
 from devices.values import MAX_COUNTER
+from tests.django.together import together
 
 NOW = 1_790_000_000_000
 DAY_MS = 86_400_000
@@ -88,6 +92,25 @@ def test_what_was_not_looked_at_for_gaps_is_neither_missing_nor_in_a_receipt(tan
     assert head().missing == 1
     assert numbered(*range(1, 13)).receipts == [Receipt("tank", 1, 13)]
     assert (head().missing, Frame.objects.count()) == (0, 13)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_frames_go_on_after_the_migration_that_begins_to_follow_their_numbers() -> None:
+    before = ("devices", "0001_initial")
+    executor = MigrationExecutor(connection)
+    executor.migrate([before])
+    try:
+        old = executor.loader.project_state([before]).apps
+        fleet = old.get_model("devices", "Fleet").objects.create(slug="cellar", name="Cellar")
+        device = old.get_model("devices", "Device").objects.create(key="tank", fleet=fleet)
+        old.get_model("devices", "Head").objects.create(device=device, seq=90, boot=7, n=100)
+    finally:
+        executor = MigrationExecutor(connection)
+        executor.migrate(executor.loader.graph.leaf_nodes("devices"))
+    assert numbered(101, 102, 95, boot=7).receipts == [Receipt("tank", 7, 0, [[95, 95], [101, 102]])]
+    assert (head().seq, head().missing) == (93, 0)
+    numbered(104, boot=7)
+    assert head().missing == 1
 
 
 # --- what is refused, and what the database refuses
@@ -355,3 +378,34 @@ def test_nothing_is_lost_and_nothing_doubled_whatever_comes(poison: None) -> Non
         suppress_health_check=list(HealthCheck),
     )
     Isolated.TestCase("runTest").runTest()
+
+
+def until_somebody_waits() -> None:
+    until = monotonic() + 10
+    with connection.cursor() as cursor:
+        while monotonic() < until:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone() != (0,):
+                return
+    raise AssertionError
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer: nobody waits for a row")
+@pytest.mark.django_db(transaction=True)
+def test_a_device_is_deleted_while_the_bridge_stores_what_it_says() -> None:
+    device = make_device("tank")
+    learned = threading.Event()
+
+    def store() -> None:
+        with transaction.atomic():
+            registry.learn(wire.Announce(device="tank", fw="2"))
+            learned.set()
+            until_somebody_waits()
+            telemetry.record([wire.Frame(device="tank", values={"t": 1}, received_at=NOW)], NOW)
+
+    def remove() -> None:
+        learned.wait()
+        registry.remove(device)
+
+    together(store, remove)
+    assert not Device.objects.exists()
