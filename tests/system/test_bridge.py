@@ -133,9 +133,12 @@ async def test_more_in_flight_than_is_read_ahead_does_not_keep_the_bridge_from_s
                 await device.publish(READING, json.dumps({"t": number}))
             await until(lambda: before.waiting > 0)
         listening = asyncio.create_task(listener.run())
-        await asyncio.wait_for(listener.ready.wait(), PATIENCE_S)
-        listener.stop()
-        await listening
+        try:
+            await asyncio.wait_for(listener.ready.wait(), PATIENCE_S)
+            listener.stop()
+            await listening
+        finally:
+            listening.cancel()
     assert await ask(Frame.objects.count) == 200
 
 
