@@ -15,6 +15,7 @@ from bridge import holding, mqtt
 from bridge.lead import Alone, Fence
 from bridge.limits import Limits
 from bridge.threads import Threads, now_ms
+from devices import telemetry
 from devices.batch import Batch, Rejected, sort
 from devices.dialects import native
 from devices.intake import Stored, store
@@ -58,6 +59,7 @@ class Listener:
         self._book = book
         self._tell = tell
         self._lead = lead or Alone()
+        self._left_at: int | None = None
         # The term in which the connection was made.
         self._term = self._lead.term
         self._limits = Limits(settings.HUB_RATE, settings.HUB_BURST)
@@ -101,7 +103,13 @@ class Listener:
             return
         self._term = term
         try:
-            async with mqtt.Inbound(self.url, self.client_id) as inbound:
+            away_ms = now_ms() - await self._left()
+        except DatabaseError as error:
+            logger.warning("the database is away (%s); trying again", error)
+            await self._pause()
+            return
+        try:
+            async with mqtt.Inbound(self.url, self.client_id, away_ms) as inbound:
                 self._hears(inbound)
                 subscribing = asyncio.create_task(self._subscribe(inbound), name="bridge subscribes")
                 try:
@@ -111,7 +119,15 @@ class Listener:
                 finally:
                     subscribing.cancel()
         finally:
+            if self.inbound is not None:
+                self._left_at = now_ms()
             self._hears(None)
+
+    async def _left(self) -> int:
+        """Tell when somebody heard the broker for us last (ms): we ourselves, or whoever stored the newest frame."""
+        if self._left_at is None:
+            self._left_at = await self._thread.run(telemetry.newest_arrival) or now_ms()
+        return self._left_at
 
     async def _subscribe(self, inbound: mqtt.Inbound) -> None:
         # Beside the messages: what the session has in flight comes first, and has to be stored for the rest to come.

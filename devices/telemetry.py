@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from django.db import transaction
-from django.db.models import Min
+from django.db.models import Max, Min
 
 from devices import journal, numbering, presence, wellknown, wire
 from devices.groups import FrameRow, Frames, State, announce_on_commit
@@ -355,6 +355,12 @@ def cursor_at(device_pk: int, ts: int) -> int | None:
     """Return the cursor from which reading gives every frame that happened at `ts` (ms) or later; None: none did."""
     first = Frame.objects.filter(device_id=device_pk, ts__gte=ts).aggregate(first=Min("seq"))["first"]
     return None if first is None else first - 1
+
+
+def newest_arrival() -> int | None:
+    """Return when the newest of all frames arrived (ms); None: none ever did."""
+    newest: int | None = Head.objects.aggregate(newest=Max("received_at"))["newest"]
+    return newest
 
 
 def first_seq(device_pk: int) -> int | None:

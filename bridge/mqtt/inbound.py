@@ -42,8 +42,9 @@ class Inbound:
     An object is one generation of the connection: an acknowledgement can reach no other one.
     """
 
-    def __init__(self, url: MqttUrl, client_id: str) -> None:
-        """Prepare; `async with` connects."""
+    def __init__(self, url: MqttUrl, client_id: str, away_ms: int = 0) -> None:
+        """Prepare; `async with` connects. `away_ms`: for how long nobody was connected."""
+        self._away_ms = away_ms
         # MQTT 3.1.1: 28 µs a message instead of 100 with MQTT 5.
         self._client = link.client(url, identifier=client_id, clean_session=False)
         self._paho = self._client._client
@@ -163,6 +164,7 @@ class Inbound:
                 retain=message.retain,
                 dup=message.dup,
                 mid=message.mid,
+                away_ms=self._away_ms if message.dup else 0,
             ),
         )
         self._news.set()

@@ -12,7 +12,10 @@ AckStatus = Literal["received", "succeeded", "failed", "rejected"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One MQTT message as it arrived. `received_at` in ms since the epoch; `mid` 0 for QoS 0."""
+    """One MQTT message as it arrived. `received_at` in ms since the epoch; `mid` 0 for QoS 0.
+
+    away_ms   of one that comes again: for how long nobody heard the broker before it came
+    """
 
     topic: str
     payload: bytes
@@ -21,6 +24,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     retain: bool = False
     dup: bool = False
     mid: int = 0
+    away_ms: int = 0
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):

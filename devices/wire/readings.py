@@ -157,7 +157,8 @@ def _packet_mark(message: Message, index: int = 0) -> tuple[int | None, int]:
     """Tell a redelivery by packet id, topic and payload; the packet id stays the same (MQTT 3.1.1, 4.4)."""
     if message.qos == 0:
         return None, 0
-    return _hash("mid", message.topic, message.mid, index, message.payload), REDELIVERY_MS if message.dup else 0
+    window = REDELIVERY_MS + message.away_ms if message.dup else 0
+    return _hash("mid", message.topic, message.mid, index, message.payload), window
 
 
 def _hash(*parts: object) -> int:

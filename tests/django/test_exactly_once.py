@@ -381,6 +381,8 @@ def test_nothing_is_lost_and_nothing_doubled_whatever_comes(poison: None) -> Non
 
 
 def until_somebody_waits() -> None:
+    if connection.vendor != "postgresql":
+        return  # SQLite has one writer: nobody waits for a row
     until = monotonic() + 10
     with connection.cursor() as cursor:
         while monotonic() < until:
@@ -390,7 +392,6 @@ def until_somebody_waits() -> None:
     raise AssertionError
 
 
-@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer: nobody waits for a row")
 @pytest.mark.django_db(transaction=True)
 def test_a_device_is_deleted_while_the_bridge_stores_what_it_says() -> None:
     device = make_device("tank")

@@ -203,6 +203,13 @@ def test_past_the_window_the_packet_is_another_one(tank: Device) -> None:
     assert seqs() == [1, 2]
 
 
+def test_the_time_for_which_nobody_heard_the_broker_does_not_make_a_repetition_a_reading(tank: Device) -> None:
+    record(*arrived('{"t":1}', mid=5))
+    day = arrived('{"t":1}', NOW + DAY_MS, mid=5, dup=True, away_ms=DAY_MS)
+    assert record(*day, now=NOW + DAY_MS).duplicates == 1
+    assert telemetry.newest_arrival() == NOW
+
+
 def test_a_redelivery_of_what_never_came_is_taken(tank: Device) -> None:
     record(*arrived('{"t":1}', mid=5, dup=True), *arrived('{"t":1}', mid=5, dup=True))
     assert seqs() == [1]

@@ -9,6 +9,7 @@ from tests import services
 
 DOMAIN = (
     "telemetry",
+    "numbered_frames",
     "commands",
     "rejects",
     "replay",
