@@ -305,6 +305,19 @@ def test_what_a_finer_tier_has_no_more_is_answered_by_a_coarser_one(pump: Device
 # --- repairs
 
 
+def test_readings_taken_for_good_again_are_no_more_points_than_asked_for_until_the_roll_ups_follow(
+    pump: Device,
+) -> None:
+    at(pump, *((index * 1000, index) for index in range(200)))
+    roll_all()
+    repair = mark(pump, 0, HOUR_MS)
+    rebuild_all()
+    repairs.undo(repair, None, NOW)
+    assert len(asked(pump, points=1).points) <= 1
+    rebuild_all()
+    assert asked(pump, points=1).points[0][4] == 200
+
+
 def rebuild_all(limit: int = 1000) -> int:
     steps = 0
     while rollups.rebuild(limit):
