@@ -34,7 +34,7 @@ class ExportAsked(Between):
 
     format = serializers.ChoiceField(get_args(exports.Format), default="csv")
     metric = serializers.ListField(
-        child=serializers.CharField(max_length=MAX_NAME),
+        child=serializers.CharField(max_length=MAX_NAME, trim_whitespace=False),
         default=[],
         help_text="may be repeated; without it all metrics",
     )

@@ -23,7 +23,7 @@ class RepairAsked(Between):
     """Which readings are bad, and why."""
 
     metrics = serializers.ListField(
-        child=serializers.CharField(max_length=MAX_NAME),
+        child=serializers.CharField(max_length=MAX_NAME, trim_whitespace=False),
         default=None,
         allow_null=True,
         max_length=MAX_METRICS,

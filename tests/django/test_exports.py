@@ -125,6 +125,11 @@ def test_metrics_are_chosen_by_name_and_frames_without_them_left_out(pump: Devic
     assert (refused.status_code, refused.json()["fields"]) == (400, {"metric": "must name metrics of the device"})
 
 
+def test_a_name_with_a_space_before_it_is_another_metric(pump: Device, vera: User, api: Any) -> None:
+    telemetry.record([frame(pump, NOW, **{"a": 1, " a": 2})], NOW)
+    assert [row["values"] for row in lines(api(vera), metric=" a")] == [{" a": 2}]
+
+
 def test_bad_readings_are_left_out_and_frames_that_have_no_other(pump: Device, vera: User, api: Any) -> None:
     telemetry.record([frame(pump, NOW, a=1, b=2), frame(pump, NOW + 1, a=3), frame(pump, NOW + 2, a=4)], NOW)
     repairs.mark(pump, Range(frozenset("a"), NOW, NOW + 2), "why", None, NOW)

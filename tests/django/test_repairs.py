@@ -182,6 +182,11 @@ def test_what_is_wrong_is_named(wrong: dict[str, Any], alice: User, measured: De
     assert any(name.startswith(next(iter(wrong))) for name in answer.json()["fields"])
 
 
+def test_a_name_with_a_space_before_it_is_another_metric(alice: User, pump: Device, say: Say, api: Any) -> None:
+    say(pump, **{"a": 1, " a": 2})
+    assert api(alice).post(URL, {**ASKED, "metrics": [" a"]}, format="json").json()["metrics"] == [" a"]
+
+
 def test_operators_and_viewers_only_look(bob: User, vera: User, measured: Device, api: Any) -> None:
     repair = bad(measured)
     for user in (bob, vera):
