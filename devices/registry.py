@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce
 from devices import sealing, telemetry, values, wellknown, wire
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
-from devices.models import Device, Fleet, Head, Membership, Metric, Reject, Role
+from devices.models import Device, Fleet, Head, Membership, Metric, Reject, Role, Rolled
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -246,8 +246,12 @@ def remove(device: Device) -> None:
     with transaction.atomic():
         # What is being recorded of it is finished first, and what comes later finds nobody. The locks in the order in
         # which ingest takes them, and NO KEY, for what it has stored refers to the device: nobody waits crosswise.
-        Device.objects.select_for_update(of=("self",), no_key=True).filter(pk=device.pk).first()
+        if not Device.objects.select_for_update(of=("self",), no_key=True).filter(pk=device.pk):
+            raise device_unknown(device.key)  # another did it in this moment
         Head.objects.select_for_update(of=("self",)).filter(pk=device.pk).first()
+        # Nor may anybody be at its roll-ups: what they write meanwhile would refer to a device that is gone.
+        Rolled.objects.get_or_create(device=device)
+        Rolled.objects.select_for_update(of=("self",)).filter(pk=device.pk).first()
         telemetry.forget(device)
         key = device.key
         device.delete()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.db import transaction
 
-from devices.errors import Refusal
+from devices.errors import Refusal, device_unknown
 from devices.models import Device, Event, Metric, Repair, Rolled
 from devices.values import DAY_MS, EARLIEST_MS, MAX_COUNTER
 
@@ -113,7 +113,10 @@ def _still_whole(device: Device, start: int) -> None:
     """Refuse what the roll-ups could not follow: they are built from whole days of the journal."""
     Rolled.objects.get_or_create(device=device)
     # Held until the row is written: whoever prunes finds it, or has pruned before.
-    if Rolled.objects.select_for_update().get(pk=device.pk).raw_from > start - start % DAY_MS:
+    rolled = Rolled.objects.select_for_update().filter(pk=device.pk).first()
+    if rolled is None:
+        raise device_unknown(device.key)  # it was deleted in this moment
+    if rolled.raw_from > start - start % DAY_MS:
         message = "Frames of that day are not kept any more (keep_raw), so that its history could not be computed anew."
         raise Refusal("too_old", message, 409, {"from": "is on a day of which frames were deleted"})
 

@@ -1,11 +1,12 @@
 """Roll-ups and series: exactly once, late frames too, and the same answer from every tier."""
 
+import threading
 from typing import Any
 
 import pytest
 from django.db.utils import OperationalError
 
-from devices import telemetry, wire
+from devices import registry, telemetry, wire
 from devices.errors import Refusal
 from devices.history import archive, buckets, repairs, rollups, series
 from devices.history.buckets import DAY_MS, HOUR_MS, MINUTE_MS, Bucket
@@ -140,6 +141,38 @@ def test_a_device_that_is_deleted_meanwhile_stops_nothing(pump: Device, monkeypa
     assert rollups.roll(1000) == 0
     monkeypatch.undo()
     assert rollups.roll(1000) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_device_can_be_deleted_while_it_is_rolled(pump: Device, monkeypatch: Any) -> None:
+    at(pump, (0, 1))
+    written, removed = threading.Event(), threading.Event()
+    put = archive.put_rollups
+
+    def put_and_wait(*given: Any) -> None:
+        put(*given)
+        written.set()
+        removed.wait(0.2)  # where it can be deleted now, it must not be
+
+    def remove() -> None:
+        assert written.wait(10)
+        registry.remove(pump)
+        removed.set()
+
+    monkeypatch.setattr(archive, "put_rollups", put_and_wait)
+    assert together(lambda: rollups.roll(1000), remove)[0] == 1
+    assert not Rollup.objects.exists()
+    assert not Device.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_device_is_deleted_once(pump: Device) -> None:
+    at(pump, (0, 1))
+    other = Device.objects.get()
+    registry.remove(other)
+    with pytest.raises(Refusal, match="There is no device"):
+        registry.remove(pump)
+    assert not Rolled.objects.exists()
 
 
 # --- series
