@@ -126,13 +126,12 @@ class _Asked:
         return tier == "day" or (self.end - self.start) // buckets.TIERS[tier] <= MAX_ROLLUPS
 
     def _each(self, unit: str) -> Series:
-        found = self._good(archive.readings(self.pk, self.metric, self.start, self.end))
-        rows = [_point(ts, buckets.of(value, 0)) for ts, value in found]
+        rows = [_point(ts, buckets.of(value, 0)) for ts, value in self._good(self.start, self.end)]
         return Series(self.metric, unit, self.start, self.end, None, "raw", rows)
 
     def _journal(self, start: int, end: int, width: int) -> dict[int, Bucket]:
         found: dict[int, Bucket] = {}
-        self._fold(found, width, archive.readings(self.pk, self.metric, start, end))
+        self._fold(found, width, self._good(start, end))
         return found
 
     def _rolled(self, start: int, end: int, width: int) -> dict[int, Bucket]:
@@ -147,11 +146,11 @@ class _Asked:
                 found[into] = bucket
         # Of what was pruned, a late frame must not stand for the whole.
         start = max(start, getattr(self.rolled, f"{tier}_from"))
-        self._fold(found, width, archive.readings(self.pk, self.metric, start, end, self.rolled.seq))
+        self._fold(found, width, self._good(start, end, self.rolled.seq))
         return found
 
     def _fold(self, found: dict[int, Bucket], width: int, readings: Iterable[tuple[int, Value]]) -> None:
-        for ts, value in self._good(readings):
+        for ts, value in readings:
             into = ts - ts % width
             bucket = found.get(into)
             if bucket is None:
@@ -159,13 +158,15 @@ class _Asked:
             else:
                 bucket.add(value, ts - into)
 
-    def _good(self, readings: Iterable[tuple[int, Value]]) -> Iterable[tuple[int, Value]]:
-        """Leave out what was marked as bad."""
-        marked = repairs.of(self.pk, 0, buckets.FOREVER)
-        bad = [(start, end) for names, start, end in marked if names is None or self.metric in names]
+    def _good(self, start: int, end: int, behind: int = 0) -> Iterable[tuple[int, Value]]:
+        """Read of the journal, behind a seq, what happened in [start, end) and is not marked as bad."""
+        readings = archive.readings(self.pk, self.metric, start, end, behind)
+        # Each is looked at for each reading: those of other times would cost a tenth of a second.
+        marked = repairs.of(self.pk, start, end)
+        bad = [(since, until) for names, since, until in marked if names is None or self.metric in names]
         if not bad:
             return readings
-        return ((ts, value) for ts, value in readings if not any(start <= ts < end for start, end in bad))
+        return ((ts, value) for ts, value in readings if not any(since <= ts < until for since, until in bad))
 
 
 def _point(ts: int, bucket: Bucket) -> Point:
