@@ -15,6 +15,7 @@ DOMAIN = (
     "replay",
     "registry",
     "history",
+    "history_model",
     "retention",
     "repairs",
     "exports",
