@@ -99,7 +99,8 @@ def database(url: str) -> dict[str, Any]:
     described["CONN_HEALTH_CHECKS"] = True
     described["OPTIONS"] = {
         **described.get("OPTIONS", {}),
-        "pool": {"min_size": 1, "max_size": 20, "timeout": 10},
+        # Whoever waits for a database that was restarted asks again sooner: a bridge stores on within seconds.
+        "pool": {"min_size": 1, "max_size": 20, "timeout": 3},
         "connect_timeout": 5,
         "application_name": "telemetry-hub",
     }

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from bridge.mqtt.address import MqttUrl
 
-# Messages read but not yet stored. QoS 1 is bounded by what the broker lets be in flight (2,000 in our configuration);
-# a flood of QoS 0 is not, so beyond this the socket is left unread and TCP slows the broker down.
+# Messages read but not yet stored. The broker bounds neither a flood of QoS 0 nor, while Mosquitto works off a queue,
+# QoS 1 (see `subscribe`): beyond this the socket is left unread, and TCP slows the broker down.
 BACKLOG: Final = 20_000
 # Taken at once: a message of 64 KiB may be 8,000 frames, and a thousand of those more than fits into memory.
 MOST_BYTES: Final = 1_048_576
