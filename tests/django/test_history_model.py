@@ -44,8 +44,9 @@ steps = st.lists(
         st.tuples(st.just("settle")),
         st.tuples(st.just("mark"), st.integers(0, 1), offsets, offsets, st.sampled_from([None, *NAMES])),
         st.tuples(st.just("undo"), st.integers(0, 9)),
-        st.tuples(st.just("keep"), kept),
         st.tuples(st.just("prune"), limits),
+        st.tuples(st.just("age"), kept, limits),
+        st.tuples(st.just("age"), kept, limits),
         st.tuples(st.just("wait"), st.sampled_from([MINUTE_MS, HOUR_MS, DAY_MS])),
         st.tuples(st.just("ask"), offsets, offsets, st.sampled_from([1, 2, 3, 10, 100, 5000]), st.integers(1, 3)),
     ),
@@ -106,8 +107,12 @@ class Hub:
             with suppress(Refusal):
                 repairs.undo(repair, None, self.now)
 
-    def keep(self, days: dict[str, int | None]) -> None:
+    def age(self, days: dict[str, int | None], limit: int) -> None:
+        """A day passes, and some of what is older than is kept from now on goes."""
         Device.objects.update(**days)
+        self.now += DAY_MS + 2 * HOUR_MS
+        self.roll(100)
+        self.prune(limit)
 
     def prune(self, limit: int) -> None:
         retention.prune(limit, self.now)
@@ -133,6 +138,8 @@ class Hub:
             return
         rolled = Rolled.objects.filter(pk=device.pk).first() or Rolled()
         whole_from = getattr(rolled, f"{answer.tier}_from")
+        # Of days all is kept: nothing needs to be missing.
+        assert whole_from <= answer.start or rolled.day_from
         good = [each for each in self._good(device, name) if answer.start <= each[0] < answer.end]
         if answer.step is None:
             assert [(row[0], row[4], row[5]) for row in answer.points] == [(ts, 1, value) for ts, _, value in good]
