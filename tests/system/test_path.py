@@ -109,12 +109,26 @@ def test_status_and_the_last_will_are_presence_with_a_reason(anywhere: Hub, new_
         assert live.until(type="state")["presence"] == "never"
         client = Paho(anywhere, device)
         with client:
-            client.said("status", {"state": "online", "fw": "1.2", "sleep_s": 900}, retain=True)
+            client.said("status", {"state": "online", "fw": "1.2"}, retain=True)
             assert live.until(type="state", device=device.key)["presence"] == "online"
             client.vanish()
             offline = live.until(type="state", device=device.key)
         assert (offline["presence"], bool(offline["because"])) == ("offline", True)
     assert head(anywhere, device)["presence"]["state"] == "offline"
+
+
+def test_a_device_that_announced_its_sleep_is_asleep_and_not_gone(anywhere: Hub, new_device: NewDevice) -> None:
+    device = new_device()
+    with anywhere.live() as live:
+        live.sub(device.key)
+        client = Paho(anywhere, device)
+        with client:
+            client.said("status", {"state": "online", "sleep_s": 900}, retain=True)
+            live.until(type="state", device=device.key, presence="online")
+            client.vanish()
+            asleep = live.until(type="state", device=device.key)
+        assert asleep["presence"] == "online"
+        assert asleep["because"].startswith("asleep, as announced")
 
 
 @pytest.mark.parametrize("word", ["online", "offline"])
