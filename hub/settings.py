@@ -97,8 +97,11 @@ def database(url: str) -> dict[str, Any]:
     # Under ASGI a thread, and with it a persistent connection, lives as long as one request: hence a pool.
     described["CONN_MAX_AGE"] = 0
     described["CONN_HEALTH_CHECKS"] = True
+    given = described.get("OPTIONS", {})
     described["OPTIONS"] = {
-        **described.get("OPTIONS", {}),
+        **given,
+        # Statements here take milliseconds; to compile one takes tens of them, again for each batch.
+        "options": f"{given.get('options', '')} -c jit=off".strip(),
         # Whoever waits for a database that was restarted asks again sooner: a bridge stores on within seconds.
         "pool": {"min_size": 1, "max_size": 20, "timeout": 3},
         "connect_timeout": 5,

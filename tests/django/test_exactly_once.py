@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from msgspec import structs
 
-from devices import commands, intake, registry, telemetry, wire
+from devices import commands, intake, journal, registry, telemetry, wire
 from devices.batch import Rejected, sort
 from devices.intake import Stored
 from devices.models import Device, Fleet, Frame, Head, Metric, Reject
@@ -410,3 +410,18 @@ def test_a_device_is_deleted_while_the_bridge_stores_what_it_says() -> None:
 
     together(store, remove)
     assert not Device.objects.exists()
+
+
+def test_a_known_number_is_looked_up_by_index_before_the_database_knows_how_much_there_is(tank: Device) -> None:
+    journal.append([journal.Row(tank.pk, seq, NOW, NOW, None, 0, {"t": 1}, seq) for seq in range(1, 20_001)])
+    plans = []
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        asked = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
+        execute(f"{asked} {sql}", params, many, context)
+        plans.append(" ".join(str(row) for row in context["cursor"].fetchall()))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        assert [mark for mark, _, _ in journal.marked(range(20_000, 20_100))] == [20_000]
+    assert "frame_by_mark" in plans[0]
