@@ -412,7 +412,7 @@ def test_a_device_is_deleted_while_the_bridge_stores_what_it_says() -> None:
     assert not Device.objects.exists()
 
 
-def test_a_known_number_is_looked_up_by_index_before_the_database_knows_how_much_there_is(tank: Device) -> None:
+def test_known_numbers_are_looked_up_by_their_index(tank: Device) -> None:
     journal.append([journal.Row(tank.pk, seq, NOW, NOW, None, 0, {"t": 1}, seq) for seq in range(1, 20_001)])
     plans = []
 
