@@ -250,11 +250,13 @@ def free_port() -> int:
 
 
 def child_setup(user: str | None = None) -> Callable[[], None]:
-    """What a child does first: become `user`, and ask to be ended with us (on Linux)."""
+    """What a child does first: become `user`, hear Ctrl-C, and ask to be ended with us (on Linux)."""
     entry = None if user is None else pwd.getpwnam(user)
     prctl = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
 
     def setup() -> None:
+        # A shell's background job ignores it, and its children would, too: most of ours end by it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if entry is not None:
             os.setgroups([])
             os.setgid(entry.pw_gid)
