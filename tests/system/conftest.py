@@ -1,12 +1,13 @@
 """Real services as fixtures. One that the machine lacks skips its tests by name."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
+from bridge.threads import Threads
 from tests import services
 from tests.system.stands import Stand
 
@@ -41,6 +42,23 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Service
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.Service]:
     yield from opened(services.postgres(tmp_path_factory.mktemp("postgres")))
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Stand]:
+    """A broker of one's own: a session that another test left would be a subscriber."""
+    for service in opened(services.mosquitto(tmp_path)):
+        stand = Stand(service)
+        await stand.reconcile()
+        yield stand
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Callable[..., Any]]:
+    """Ask the database from an asynchronous test: `await ask(Frame.objects.count)`."""
+    threads = Threads("test", 1)
+    yield threads.run
+    threads.end()
 
 
 @pytest.fixture(params=["nats", "mosquitto"])

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -18,7 +17,7 @@ from msgspec import structs
 from bridge import mqtt
 from bridge.lead import Alone
 from bridge.listener import Listener
-from bridge.threads import Threads, now_ms
+from bridge.threads import now_ms
 from bridge.worker import Worker
 from dashboard.fanout import Fanout
 from devices import commands, groups, registry, wire
@@ -26,30 +25,11 @@ from devices.batch import sort
 from devices.dialects import native
 from devices.intake import Stored, store
 from devices.models import Command, CommandEvent, Device, Fleet, Frame, Head
-from tests import services
-from tests.system.conftest import opened
 from tests.system.stands import PATIENCE_S, Stand
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 READING = "hub/pump-1/telemetry"
-
-
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Stand]:
-    """A broker of one's own: a session that another test left would be a subscriber."""
-    for service in opened(services.mosquitto(tmp_path)):
-        stand = Stand(service)
-        await stand.reconcile()
-        yield stand
-
-
-@pytest.fixture
-async def ask() -> AsyncIterator[Callable[..., Any]]:
-    """Ask the database from an asynchronous test: `await ask(Frame.objects.count)`."""
-    threads = Threads("test", 1)
-    yield threads.run
-    threads.end()
 
 
 @pytest.fixture

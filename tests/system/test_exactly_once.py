@@ -36,14 +36,6 @@ class Connection:
 
 
 @pytest.fixture
-async def ask() -> AsyncIterator[Callable[..., Any]]:
-    """Ask the database from an asynchronous test: `await ask(Frame.objects.count)`."""
-    threads = Threads("test", 1)
-    yield threads.run
-    threads.end()
-
-
-@pytest.fixture
 async def told() -> list[Stored]:
     return []
 

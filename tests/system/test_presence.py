@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bridge import listener as listening
 from bridge import mqtt
-from bridge.threads import Threads, now_ms
+from bridge.threads import now_ms
 from bridge.worker import Worker
 from devices import registry, wire
 from devices.models import Event, Fleet, Head
-from tests import services
 from tests.hub import Device, Hub, eventually
 from tests.system.clients import Paho
-from tests.system.conftest import opened
 from tests.system.fixtures import anywhere, demo, new_device, production
 from tests.system.stands import PATIENCE_S, Stand
 
@@ -27,21 +24,6 @@ __all__ = ["anywhere", "demo", "new_device", "production"]
 
 READING = "hub/pump-1/telemetry"
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Stand]:
-    for service in opened(services.mosquitto(tmp_path)):
-        stand = Stand(service)
-        await stand.reconcile()
-        yield stand
-
-
-@pytest.fixture
-async def ask() -> AsyncIterator[Callable[..., Any]]:
-    threads = Threads("test", 1)
-    yield threads.run
-    threads.end()
 
 
 @pytest.fixture

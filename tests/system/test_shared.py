@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,27 +18,11 @@ from devices.models import Fleet, Frame, Head, Metric
 from tests import services
 from tests.hub import Production, eventually, running_production
 from tests.system.clients import Paho
-from tests.system.conftest import opened
 from tests.system.stands import PATIENCE_S, Stand
 from tests.system.test_standby import publishing
 
 KEYS: Final = ("pump-1", "pump-2", "pump-3")
 COUNT: Final = 200
-
-
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Stand]:
-    for service in opened(services.mosquitto(tmp_path)):
-        stand = Stand(service)
-        await stand.reconcile()
-        yield stand
-
-
-@pytest.fixture
-async def ask() -> AsyncIterator[Callable[..., Any]]:
-    threads = Threads("test", 1)
-    yield threads.run
-    threads.end()
 
 
 @pytest.fixture
