@@ -29,7 +29,7 @@ def test_readings_are_marked_in_ones_own_time_and_taken_for_good_again(
 
     fill(page, zone, end, start)
     expect(page.locator(".marking .fault")).to_contain_text("end after it begins")
-    assert page.input_value("#id_start") == page.evaluate(TYPED, end)
+    expect(page.locator("#id_start")).to_have_value(page.evaluate(TYPED, end))
 
     fill(page, zone, start, end)
     page.wait_for_url(f"**{PUMP}#repairs")
@@ -42,6 +42,7 @@ def test_readings_are_marked_in_ones_own_time_and_taken_for_good_again(
 
 
 def fill(page: Page, reason: str, start: int, end: int) -> None:
+    expect(page.locator(".marking [data-zone]").first).to_have_text("your time")
     page.fill("#id_start", page.evaluate(TYPED, start))
     page.fill("#id_end", page.evaluate(TYPED, end))
     page.fill("#id_reason", reason)

@@ -1,7 +1,11 @@
 """Who comes in, from which page, and what closes the socket."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -346,3 +350,26 @@ async def test_what_is_no_key_is_unknown(alice: User, pump: Device, key: str) ->
     async with signed_in(alice) as live:
         await live.sub(key)
         assert (await live.until("err"))["code"] == "device_unknown"
+
+
+LEFT = """
+import asyncio, atexit, os, django
+loop = asyncio.new_event_loop()
+atexit.register(lambda: print("waiting:", len(asyncio.all_tasks(loop))))  # the first to come is the last to go
+os.environ["DJANGO_SETTINGS_MODULE"] = "hub.settings"
+django.setup()
+from dashboard import fanout
+
+async def serve():
+    fanout.here().start()
+    await asyncio.sleep(0)
+    print("waiting:", len(asyncio.all_tasks()) - 1)
+
+loop.run_until_complete(serve())
+"""
+
+
+def test_a_server_that_leaves_its_loop_leaves_nothing_waiting(tmp_path: Path) -> None:
+    environ = os.environ | {"HUB_DATA": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", LEFT], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["waiting: 3", "waiting: 0"]
