@@ -22,7 +22,7 @@ from bridge.relay import Relay
 from bridge.sender import Sender
 from bridge.threads import Threads, now_ms
 from bridge.upkeep import Upkeep
-from devices import commands, groups, telemetry
+from devices import commands, groups, standing, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -202,7 +202,7 @@ class Worker:
         await self.threads.run(commands.sweep, now_ms())
         self.sender.ring()
         if slow:
-            await self.threads.run(telemetry.sweep_presence, now_ms(), self.listener.hearing_since)
+            await self.threads.run(standing.sweep, now_ms(), self.listener.hearing_since)
             self._registry_news.set()
 
     # -- the pulse

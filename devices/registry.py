@@ -14,7 +14,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Coalesce
 
-from devices import sealing, telemetry, values, wellknown, wire
+from devices import sealing, standing, telemetry, values, wellknown, wire
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
 from devices.models import Device, Fleet, Head, Membership, Metric, Reject, Role, Rolled
@@ -234,9 +234,9 @@ def rotate(device: Device) -> str:
 def _cut(device: Device, because: str) -> None:
     """Note that a device, and those that speak through it, are cut off: the broker's accounts follow in a moment."""
     now = time.time_ns() // 1_000_000
-    telemetry.cut(device.pk, because, now)
+    standing.cut(device.pk, because, now)
     for child in device.children.order_by("pk"):
-        telemetry.cut(child.pk, because.replace("its", "its gateway's", 1), now)
+        standing.cut(child.pk, because.replace("its", "its gateway's", 1), now)
 
 
 def remove(device: Device) -> None:

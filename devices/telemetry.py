@@ -11,13 +11,13 @@ import msgspec
 from django.db import transaction
 from django.db.models import Max, Min
 
-from devices import journal, numbering, presence, wellknown, wire
-from devices.groups import FrameRow, Frames, State, announce_on_commit
+from devices import journal, numbering, presence, standing, wellknown, wire
+from devices.groups import FrameRow, Frames, State
 from devices.models import Device, Event, Frame, Head, Metric
 from devices.values import DAY_MS, EARLIEST_MS, MAX_METRICS, Bad, Reason, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 # Flags of a frame.
 LATE: Final = 1  # older than the newest frame when it came
@@ -215,7 +215,7 @@ class _Book:
         self._become(state)
 
     def _state(self) -> presence.State:
-        return _state_of(self.head)
+        return standing.of(self.head)
 
     def _become(self, state: presence.State) -> None:
         self.head.presence, self.head.because, self.head.since = state
@@ -244,7 +244,7 @@ class _Book:
             rows: list[FrameRow] = [(row.seq, row.ts, row.values, row.flags) for row in self.rows]
             recorded.frames.append({"type": "device.frames", "device": self.key, "prev": self.prev, "frames": rows})
         if self._state() != self.was:
-            recorded.states.append(state_message(self.key, self.head))
+            recorded.states.append(standing.message(self.key, self.head))
 
 
 def _is_possible(ts: int, frame: wire.Frame) -> bool:
@@ -262,17 +262,6 @@ def _are_same(values: dict[str, Value], stored: dict[str, Value]) -> bool:
 
 def _in_floats(values: dict[str, Value]) -> dict[str, Value]:
     return {name: value if isinstance(value, str) else float(value) for name, value in values.items()}
-
-
-def state_message(key: str, head: Head) -> State:
-    """Say a device's presence as it is told to its group."""
-    return {
-        "type": "device.state",
-        "device": key,
-        "presence": head.presence,
-        "because": head.because,
-        "since": head.since,
-    }
 
 
 def _learn_metrics(books: Iterable[_Book]) -> None:
@@ -305,44 +294,6 @@ def type_of(value: Value) -> str:
     if isinstance(value, bool):
         return "bool"
     return "text" if isinstance(value, str) else "number"
-
-
-def sweep_presence(now: int, hearing_since: int | None) -> int:
-    """Mark devices that have been silent for too long as stale, and ring; return how many.
-
-    `hearing_since`: from when on the hub has heard whatever devices sent (ms); None: it does not now.
-    """
-    if hearing_since is None:
-        return 0
-
-    def silence(head: Head) -> presence.State:
-        known = (head.received_at, head.usual_ms, head.sleep_s)
-        return presence.silent(_state_of(head), *known, now, hearing_since=hearing_since)
-
-    online = Head.objects.filter(presence="online").defer("values")
-    return sum(_become(pk, silence) for pk in [one.pk for one in online.iterator() if silence(one) != _state_of(one)])
-
-
-def cut(device_pk: int, because: str, now: int) -> None:
-    """Note that the hub itself has ended a device's connection."""
-    _become(device_pk, lambda head: presence.cut(_state_of(head), now, because))
-
-
-def _become(pk: int, decide: Callable[[Head], presence.State]) -> bool:
-    """Bring a device to the state that is decided under its lock, note it and ring; whether it is another."""
-    with transaction.atomic():
-        head = Head.objects.select_for_update(of=("self",)).select_related("device").filter(pk=pk).first()
-        if head is None or (state := decide(head)) == _state_of(head):
-            return False
-        head.presence, head.because, head.since = state
-        head.save(update_fields=["presence", "because", "since"])
-        Event.objects.create(device_id=pk, at=state.since, kind="presence", state=state.presence, because=state.because)
-        announce_on_commit(state_message(head.device.key, head))
-    return True
-
-
-def _state_of(head: Head) -> presence.State:
-    return presence.State(head.presence, head.because, head.since)  # type: ignore[arg-type]
 
 
 def after(device_pk: int, seq: int, limit: int) -> list[FrameRow]:

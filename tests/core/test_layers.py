@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("devices.registry",),
     ("devices.history.rollups",),
     ("devices.telemetry", "devices.history.repairs"),
+    ("devices.standing",),
     (
         "devices.journal",
         "devices.history.archive",

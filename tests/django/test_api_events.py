@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from devices import telemetry, wire
+from devices import standing, telemetry, wire
 from devices.models import Device, Event
 from tests.django.conftest import NOW, frame
 
@@ -24,7 +24,7 @@ def history(pump: Device) -> Device:
     telemetry.record([numbered(pump, 1, 1, NOW)], NOW)
     telemetry.record([wire.Presence(device="pump-1", online=False, received_at=NOW + 1000)], NOW + 1000)
     telemetry.record([numbered(pump, 2, 1, NOW + 2000), numbered(pump, 2, 5, NOW + 3000)], NOW + 3000)
-    telemetry.sweep_presence(NOW + 100_000_000, 0)
+    standing.sweep(NOW + 100_000_000, 0)
     return pump
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from devices import commands, registry, telemetry, wire
+from devices import commands, registry, standing, telemetry, wire
 from devices.models import Device, Event, Head
 from tests.django.conftest import NOW
 
@@ -43,11 +43,11 @@ def history(key: str = "pump-1") -> list[tuple[str, str]]:
 
 def test_a_device_that_sleeps_as_it_announced_stays_online(sleeper: Device) -> None:
     assert state() == ("online", "asleep, as announced, for about 15 min")
-    assert telemetry.sweep_presence(NOW + 20 * MINUTE, 0) == 0
+    assert standing.sweep(NOW + 20 * MINUTE, 0) == 0
 
 
 def test_it_is_stale_when_it_oversleeps_by_half_and_the_history_tells(sleeper: Device) -> None:
-    assert telemetry.sweep_presence(NOW + 23 * MINUTE, 0) == 1
+    assert standing.sweep(NOW + 23 * MINUTE, 0) == 1
     told = "no data for 22 min, and it announced to sleep for 15 min"
     assert history() == [("online", "it said so"), ("stale", told)]
 
@@ -97,10 +97,10 @@ def test_what_a_sleeper_is_told_waits_until_it_wakes(sleeper: Device, alice: Use
 
 def test_while_the_hub_does_not_hear_its_broker_nobody_becomes_stale(pump: Device) -> None:
     telemetry.record([sent(NOW), sent(NOW + 10_000)], NOW + 10_000)
-    assert telemetry.sweep_presence(NOW + 60 * MINUTE, None) == 0
+    assert standing.sweep(NOW + 60 * MINUTE, None) == 0
     back = NOW + 60 * MINUTE
-    assert telemetry.sweep_presence(back + 30_000, back) == 0
-    assert telemetry.sweep_presence(back + 30_001, back) == 1
+    assert standing.sweep(back + 30_000, back) == 0
+    assert standing.sweep(back + 30_001, back) == 1
     assert state() == ("stale", "no data for 60 min, usually every 10 s")
 
 

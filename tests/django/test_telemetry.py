@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from devices import registry, telemetry, wire
+from devices import registry, standing, telemetry, wire
 from devices.models import Device, Fleet, Frame, Head, Metric
 from devices.telemetry import CLOCK, LATE, RETAINED, Recorded
 from devices.values import Bad
@@ -392,9 +392,9 @@ def heard_every_ten_seconds(tank: Device) -> None:
 
 def test_a_silent_device_becomes_stale_and_a_retained_online_does_not_revive_it(tank: Device) -> None:
     heard_every_ten_seconds(tank)
-    assert telemetry.sweep_presence(NOW + 30_000, 0) == 0
-    assert telemetry.sweep_presence(NOW + 30_001, 0) == 1
-    assert telemetry.sweep_presence(NOW + 30_002, 0) == 0
+    assert standing.sweep(NOW + 30_000, 0) == 0
+    assert standing.sweep(NOW + 30_001, 0) == 1
+    assert standing.sweep(NOW + 30_002, 0) == 0
     assert head().because == "no data for 30 s, usually every 10 s"
     assert record(status(retained=True), now=NOW + 31_000).states == []
     assert record(status(), now=NOW + 31_000).states[0]["presence"] == "online"
@@ -403,24 +403,24 @@ def test_a_silent_device_becomes_stale_and_a_retained_online_does_not_revive_it(
 def test_saying_online_is_a_sign_of_life(tank: Device) -> None:
     heard_every_ten_seconds(tank)
     record(status(received_at=NOW + 25_000))
-    assert telemetry.sweep_presence(NOW + 50_000, 0) == 0
+    assert standing.sweep(NOW + 50_000, 0) == 0
 
 
 def test_a_sleeper_may_be_silent_for_half_as_long_again_as_it_said(tank: Device) -> None:
     record(status(sleep_s=900), frame())
-    assert telemetry.sweep_presence(NOW + 1_350_000, 0) == 0
-    assert telemetry.sweep_presence(NOW + 1_350_001, 0) == 1
+    assert standing.sweep(NOW + 1_350_000, 0) == 0
+    assert standing.sweep(NOW + 1_350_001, 0) == 1
 
 
 def test_a_device_that_was_heard_once_is_not_online_for_ever(tank: Device) -> None:
     record(frame())
-    assert telemetry.sweep_presence(NOW + DAY_MS + 1, 0) == 1
+    assert standing.sweep(NOW + DAY_MS + 1, 0) == 1
 
 
 def test_stale_is_told_once_the_row_is_committed(tank: Device, django_capture_on_commit_callbacks: Any) -> None:
     heard_every_ten_seconds(tank)
     with django_capture_on_commit_callbacks() as rung:
-        telemetry.sweep_presence(NOW + 30_001, 0)
+        standing.sweep(NOW + 30_001, 0)
     assert len(rung) == 1
 
 
@@ -563,7 +563,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(silence=st.integers(0, 100_000))
     def sweep(self, silence: int) -> None:
-        telemetry.sweep_presence(self.now + silence, 0)
+        standing.sweep(self.now + silence, 0)
 
     @invariant()
     def the_journal_holds_what_came_once_in_order(self) -> None:
