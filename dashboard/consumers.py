@@ -15,7 +15,7 @@ from django.db import DatabaseError
 
 from dashboard import fanout, origins, protocol, reads
 from dashboard.feeds import Feed, Follower
-from dashboard.protocol import Close, Cmd, Credit, Hello, Ping, Sub, Unsub
+from dashboard.protocol import Call, Close, Cmd, Credit, Hello, Path, Ping, Sub, Unsub
 from dashboard.sender import Sender
 from dashboard.stream import Stream
 from devices import commands, registry
@@ -168,15 +168,20 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 self.sender.give(n)
             case Unsub(id=id_):
                 self._forget(id_)
-            case Sub() | Cmd():
+            case Sub() | Cmd() | Call():
                 await self._try(message, self.user)
+            case Path():
+                pass
 
-    async def _try(self, message: Sub | Cmd, user: User) -> None:
+    async def _try(self, message: Sub | Cmd | Call, user: User) -> None:
         try:
-            if isinstance(message, Cmd):
-                await self._command(message, user)
-            else:
-                await self._sub(message, user)
+            match message:
+                case Cmd():
+                    await self._command(message, user)
+                case Call():
+                    pass
+                case Sub():
+                    await self._sub(message, user)
         except Refusal as refusal:
             self._err(message.id, refusal.code, refusal.message, retry=refusal.status == TOO_MANY_REQUESTS)
         except DatabaseError:

@@ -75,8 +75,21 @@ class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("`since` takes `last_s` or `cursor`, not both")
 
 
+class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+    """What was, again: frames that arrived from `from` on (ms), up to `to` or now, `speed` times as fast."""
+
+    from_: Annotated[int, Meta(ge=0, le=2**53)]
+    to: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    speed: Annotated[float, Meta(ge=0.1, le=1000)] = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what ends before it begins."""
+        if self.to is not None and self.to <= self.from_:
+            raise ValueError("`replay` ends before it begins: `to` must be after `from`")
+
+
 class Sub(_Message, frozen=True, tag="sub"):
-    """Follow devices, or a fleet's summary. `since` None: from now on."""
+    """Follow devices, or a fleet's summary. `since` None: from now on. `replay`: what was, as if it were now."""
 
     id: Id
     devices: Annotated[list[Name], Meta(min_length=1, max_length=MAX_DEVICES)] | None = None
@@ -84,11 +97,14 @@ class Sub(_Message, frozen=True, tag="sub"):
     metrics: Annotated[list[Name], Meta(max_length=MAX_DEVICES)] | None = None
     mode: Literal["all", "latest"] = "all"
     since: Since | None = None
+    replay: Replay | None = None
 
     def __post_init__(self) -> None:
         """Refuse what follows nothing, or two things."""
         if (self.devices is None) == (self.fleet is None):
             raise ValueError("sub takes `devices` (a list of keys) or `fleet` (a name), one of them")
+        if self.replay is not None and (self.fleet is not None or self.since is not None or self.mode != "all"):
+            raise ValueError("`replay` goes with `devices`, in mode all, and without `since`")
 
 
 class Unsub(_Message, frozen=True, tag="unsub"):
@@ -108,8 +124,21 @@ class Cmd(_Message, frozen=True, tag="cmd"):
     key: Name | None = None
 
 
+class Call(_Message, frozen=True, tag="call"):
+    """What the REST API can change, over the socket; answered by `answer`. `path` is relative to /api/v1/."""
+
+    id: Id
+    method: Literal["POST", "PUT", "PATCH", "DELETE"]
+    path: Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[\x21-\x7e]+$")]
+    body: Any = None
+
+
+class Path(_Message, frozen=True, tag="path"):
+    """Ask how the whole path is, from the broker to this socket; answered by `path`."""
+
+
 class Credit(_Message, frozen=True, tag="credit"):
-    """`n` more data frames were worked off."""
+    """`n` more data or fleet messages were worked off."""
 
     n: Annotated[int, Meta(ge=1)]
 
@@ -118,7 +147,7 @@ class Ping(_Message, frozen=True, tag="ping"):
     """Answered by pong."""
 
 
-ClientMessage = Hello | Sub | Unsub | Cmd | Credit | Ping
+ClientMessage = Hello | Sub | Unsub | Cmd | Call | Credit | Path | Ping
 _decode: Callable[[str], ClientMessage] = msgspec.json.Decoder(ClientMessage).decode
 _decode_any = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
@@ -129,7 +158,9 @@ FORMS: Final = {
     "sub": '{"type":"sub","id":"a1","devices":["pump-1"],"since":{"last_s":3600}}',
     "unsub": '{"type":"unsub","id":"a1"}',
     "cmd": '{"type":"cmd","id":"c1","device":"pump-1","name":"relay","args":"on"}',
+    "call": '{"type":"call","id":"k1","method":"PATCH","path":"devices/pump-1/","body":{"name":"Pump one"}}',
     "credit": '{"type":"credit","n":8}',
+    "path": '{"type":"path"}',
     "ping": '{"type":"ping"}',
 }
 
