@@ -13,7 +13,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DatabaseError
 
-from dashboard import fanout, origins, protocol, reads
+from dashboard import calls, fanout, origins, protocol, reads
 from dashboard.feeds import Feed, Follower
 from dashboard.protocol import Call, Close, Cmd, Credit, Hello, Path, Ping, Sub, Unsub
 from dashboard.sender import Sender
@@ -38,6 +38,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.sender = Sender(self)
         self.followers: dict[str, Follower] = {}
         self.ear = Ear(self)
+        self.calls = calls.Line(self)
         self.bucket = protocol.Bucket(time.monotonic())
         self.fanout = fanout.here()
         self.hello: asyncio.TimerHandle | None = None
@@ -98,6 +99,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
             self.hello.cancel()
         self.fanout.sessions.discard(self)
         self.ear.leave()
+        self.calls.leave()
         for id_ in [*self.sender.streams, *self.followers]:
             self._forget(id_)
 
@@ -179,7 +181,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 case Cmd():
                     await self._command(message, user)
                 case Call():
-                    pass
+                    self.calls.take(message)
                 case Sub():
                     await self._sub(message, user)
         except Refusal as refusal:

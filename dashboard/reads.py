@@ -36,15 +36,20 @@ _threads: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="live-rea
 
 async def run(read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a read in the pool, with the care that connections of long-lived threads need."""
+    return await run_in(_threads, read, *args, **kwargs)
+
+
+async def run_in(threads: ThreadPoolExecutor, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run what uses the database in these threads."""
 
     def careful() -> R:
         close_old_connections()
         try:
-            return read(*args, **kwargs)
+            return do(*args, **kwargs)
         finally:
             close_old_connections()
 
-    return await sync_to_async(careful, thread_sensitive=False, executor=_threads)()
+    return await sync_to_async(careful, thread_sensitive=False, executor=threads)()
 
 
 def now_ms() -> int:

@@ -1,0 +1,315 @@
+"""The REST API over the socket: whatever it can change, a call changes too, with the same answer to each."""
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from django.contrib.auth.models import User
+from django.db import OperationalError, transaction
+from django.urls import URLPattern
+from rest_framework.test import APIClient
+
+from dashboard import calls, protocol
+from dashboard.protocol import Call
+from devices import commands, registry
+from devices.errors import Refusal
+from devices.history import repairs
+from devices.models import Device, Reject, Token
+from devices.urls import urlpatterns
+from tests.django.conftest import NOW, PASSWORD, refuse
+from tests.django.live import PATIENCE_S, publish, signed_in
+
+pytest_plugins = ("tests.django.live_fixtures",)
+
+SCOPE: dict[str, Any] = {
+    "type": "websocket",
+    "headers": [(b"host", b"testserver"), (b"accept", b"text/html"), (b"cookie", b"sessionid=x")],
+    "client": ("127.0.0.1", 50_000),
+    "server": ("testserver", 80),
+}
+
+# A body that fits, by the route's name; every route is called without one, and with one that fits none, as well.
+BODIES: dict[str, Any] = {
+    "tokens": {"username": "alice", "password": PASSWORD, "name": "laptop"},
+    "devices": {"key": "pump-2", "name": "Second"},
+    "device": {"name": "Renamed", "rate": 5},
+    "repairs": {"from": NOW, "to": NOW + 1000, "reason": "it was painted"},
+    "commands": {"name": "relay", "args": "on", "key": "k"},
+    "fleet": {"keep_raw": 30},
+    "members": {"user": "charlie", "role": "viewer"},
+    "replays": {"reason": "not_json"},
+}
+QUERIES: dict[str, str] = {"rejects": "?device=pump-1"}
+UNSAFE = ("post", "put", "patch", "delete")
+# What differs from one time to the next: secrets, numbers that are drawn, instants.
+DICE = frozenset(("token", "secret", "id", "at", "undone_at", "created_at", "changed_at", "expires_at", "since"))
+CAST = ("vera", "bob", "alice", "charlie")
+
+
+class Route(NamedTuple):
+    """One thing that the API can change."""
+
+    method: str
+    name: str
+    path: str
+
+    def __str__(self) -> str:
+        """Name the case."""
+        return f"{self.method} {self.path}"
+
+
+def found() -> Iterator[Route]:
+    """All that devices.urls has, each with each method that is not for reading."""
+    for pattern in urlpatterns:
+        if isinstance(pattern, URLPattern) and pattern.name:
+            view: Any = pattern.callback.view_class  # type: ignore[attr-defined]  # all are classes
+            for method in UNSAFE:
+                if hasattr(view, method):
+                    yield Route(method, pattern.name, str(pattern.pattern))
+
+
+ROUTES = tuple(found())
+
+
+def test_there_is_something_to_compare() -> None:
+    assert {"post devices/", "patch devices/<str:key>/", "delete rejects/<int:pk>/"} <= {str(one) for one in ROUTES}
+
+
+@pytest.fixture
+def there(pump: Device, kettle: Device, alice: User, bob: User, vera: User, charlie: User) -> dict[str, str]:
+    """Something at every address; return what stands for each part of an address."""
+    refuse()
+    command, _ = commands.issue(pump, "relay", "on", user=bob, now=NOW)
+    repair = repairs.mark(pump, repairs.Range(None, NOW, NOW + 1), "why", alice, NOW)
+    mine = Token.objects.create(alice)[0]
+    return {
+        "<str:key>": "pump-1",
+        "<int:repair>": str(repair.pk),
+        "<slug:cid>": command.pk,
+        "<slug:slug>": "greenhouse",
+        "<str:username>": "vera",
+        "<int:pk>": str(Reject.objects.get().pk),
+        "<slug:token>": mine.token_key,
+    }
+
+
+def address(route: Route, there: dict[str, str]) -> str:
+    path = route.path
+    for part, value in there.items():
+        path = path.replace(part, value)
+    assert "<" not in path, f"say in `there` what stands for {path}"
+    return path + QUERIES.get(route.name, "")
+
+
+def masked(body: Any) -> Any:
+    if isinstance(body, dict):
+        return {name: "?" if name in DICE else masked(value) for name, value in body.items()}
+    return [masked(one) for one in body] if isinstance(body, list) else body
+
+
+def by_rest(user: User, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user)[1]}")
+    given = {} if body is None else {"data": body, "content_type": "application/json"}
+    answer = client.generic(method.upper(), f"/api/v1/{path}", **given)  # type: ignore[arg-type]
+    return answer.status_code, masked(json.loads(answer.content or b"null"))
+
+
+def by_call(user: User, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
+    message = Call(id="k", method=method.upper(), path=path, body=msgspec.Raw(body or b""))  # type: ignore[arg-type]
+    answer = calls.call(user, message, SCOPE)
+    return answer.status, masked(json.loads(bytes(answer.body)))
+
+
+def undone(do: Any, *args: Any) -> Any:
+    """Return what it returns, and have it not happened."""
+    point = transaction.savepoint()
+    try:
+        return do(*args)
+    finally:
+        transaction.savepoint_rollback(point)
+
+
+@pytest.mark.parametrize("who", CAST)
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_a_call_is_answered_as_rest_answers(
+    route: Route, who: str, there: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    user = request.getfixturevalue(who)
+    path = address(route, there)
+    fits = BODIES.get(route.name)
+    statuses = []
+    for body in (
+        None if fits is None else json.dumps(fits).encode(),
+        None,
+        b'{"wrong":1}',
+        b"null",
+        b'[1,{"a":1,"a":2}]',
+    ):
+        rest = undone(by_rest, user, route.method, path, body)
+        assert undone(by_call, user, route.method, path, body) == rest
+        statuses.append(rest[0])
+    # What is compared is no row of mistakes: somebody of the cast may do it.
+    assert who != "alice" or statuses[0] < 300, statuses
+
+
+@pytest.mark.parametrize(
+    "path", ["nowhere/", "devices", "/devices/", "devices/%00/", "devices/p%C3%BCmp/", "../../admin/"]
+)
+@pytest.mark.parametrize("method", UNSAFE)
+def test_what_is_no_address_is_answered_as_rest_answers(method: str, path: str, alice: User) -> None:
+    assert by_call(alice, method, path, None) == by_rest(alice, method, path, None)
+
+
+@pytest.mark.parametrize("body", [b'{"name":1e999}', b'{"name":"a","name":"b"}', b'{"name":"\\u0000"}'])
+def test_what_is_no_good_json_is_refused_in_the_same_words(body: bytes, alice: User, pump: Device) -> None:
+    there = by_rest(alice, "patch", "devices/pump-1/", body)
+    assert there[0] == 400
+    assert by_call(alice, "patch", "devices/pump-1/", body) == there
+    message = protocol.parse(f'{{"type":"call","id":"k","method":"PATCH","path":"x","body":{body.decode()}}}')
+    assert isinstance(message, Call)
+    assert bytes(message.body) == body
+
+
+def test_what_streams_or_waits_is_no_call(alice: User, pump: Device) -> None:
+    with pytest.raises(Refusal, match="cannot be called over the socket") as refused:
+        by_call(alice, "post", "devices/pump-1/frames/", None)
+    assert refused.value.code == "bad_message"
+
+
+def test_who_is_no_more_is_answered_like_nobody(alice: User, pump: Device) -> None:
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+    status, body = by_call(alice, "patch", "devices/pump-1/", b"{}")
+    assert (status, body["code"]) == (401, "not_authenticated")
+
+
+def test_who_became_more_or_less_may_do_more_or_less(root: User, pump: Device) -> None:
+    User.objects.filter(pk=root.pk).update(is_superuser=False)
+    assert by_call(root, "patch", "devices/pump-1/", b"{}")[0] == 404
+
+
+def test_passwords_are_not_guessed_past_the_lock(alice: User, settings: Any) -> None:
+    settings.AXES_FAILURE_LIMIT = 2
+    wrong = b'{"username":"alice","password":"wrong"}'
+    assert [by_call(alice, "post", "tokens/", wrong)[0] for _ in range(3)] == [401, 429, 429]
+    assert by_rest(alice, "post", "tokens/", wrong)[0] == 429
+
+
+# --- on the socket
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("hub")
+class TestSocket:
+    """A socket serves its calls one after the other, beside all else."""
+
+    async def test_a_call_changes_what_rest_would_change(self, alice: User, pump: Device) -> None:
+        async with signed_in(alice) as live:
+            await live.say("call", id="k", method="PATCH", path="devices/pump-1/", body={"name": "Pump one"})
+            answer = await live.until("answer")
+            assert (answer["id"], answer["status"], answer["body"]["name"]) == ("k", 200, "Pump one")
+            await live.say("call", id="k", method="DELETE", path="devices/pump-1/")
+            assert await live.until("answer") == {"type": "answer", "id": "k", "status": 204, "body": None}
+        assert not await Device.objects.filter(key="pump-1").aexists()
+
+    async def test_a_refusal_is_an_answer_and_what_is_no_call_is_an_error(self, vera: User, pump: Device) -> None:
+        async with signed_in(vera) as live:
+            await live.say("call", id="k", method="DELETE", path="devices/pump-1/")
+            answer = await live.until("answer")
+            assert (answer["status"], answer["body"]["code"]) == (403, "forbidden")
+            await live.say("call", id="k", method="GET", path="devices/pump-1/")
+            assert (await live.until("err"))["code"] == "bad_message"
+            await live.say("call", id="k", method="POST", path="devices/pump-1/frames/")
+            assert (await live.until("err"))["code"] == "bad_message"
+
+    async def test_answers_come_in_the_order_of_the_calls(self, alice: User, pump: Device) -> None:
+        async with signed_in(alice) as live:
+            for index in range(10):
+                await live.say(
+                    "call", id=f"k{index}", method="PATCH", path="devices/pump-1/", body={"name": f"{index}"}
+                )
+            answers = [await live.until("answer") for _ in range(10)]
+            assert [answer["id"] for answer in answers] == [f"k{index}" for index in range(10)]
+            assert [answer["body"]["name"] for answer in answers] == [f"{index}" for index in range(10)]
+
+    async def test_a_call_that_takes_long_holds_up_nothing_else(
+        self, alice: User, pump: Device, held: threading.Event
+    ) -> None:
+        async with signed_in(alice) as live:
+            await live.say("call", id="k", method="PATCH", path="devices/pump-1/", body={"name": "late"})
+            await live.sub("pump-1")
+            await live.until("live")
+            await publish("pump-1", 3)
+            assert await live.until_row(3) == [1, 2, 3]
+            assert not [one for one in await live.words() if one["type"] == "answer"]
+            held.set()
+            assert (await live.until("answer"))["body"]["name"] == "late"
+
+    async def test_more_calls_than_may_wait_are_refused_one_by_one(
+        self, alice: User, pump: Device, held: threading.Event
+    ) -> None:
+        async with signed_in(alice) as live:
+            for index in range(calls.WAITING + 2):
+                await live.say("call", id=f"k{index}", method="PATCH", path="devices/pump-1/", body={})
+                if index == 0:
+                    await live.words()  # it is being served when the others come
+            refused = await live.until("err")
+            assert (refused["id"], refused["code"], refused["retry"]) == (f"k{calls.WAITING + 1}", "too_many", True)
+            held.set()
+            answers = [await live.until("answer") for _ in range(calls.WAITING + 1)]
+            assert {answer["status"] for answer in answers} == {200}
+
+    async def test_without_the_database_it_says_so_and_goes_on(
+        self, alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(*_: Any) -> None:
+            raise OperationalError("no connection")
+
+        async with signed_in(alice) as live:
+            with monkeypatch.context() as patched:
+                patched.setattr(registry, "change", away)
+                await live.say("call", id="k", method="PATCH", path="devices/pump-1/", body={"name": "x"})
+                error = await live.until("err")
+                assert (error["id"], error["code"], error["retry"]) == ("k", "unavailable", True)
+            await live.say("call", id="k", method="PATCH", path="devices/pump-1/", body={"name": "x"})
+            assert (await live.until("answer"))["status"] == 200
+
+    async def test_a_fault_of_ours_closes_the_socket_as_any_other(
+        self, alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(registry, "change", None)
+        async with signed_in(alice) as live:
+            await live.say("call", id="k", method="PATCH", path="devices/pump-1/", body={"name": "x"})
+            assert await live.code() == protocol.Close.ERROR
+
+    async def test_what_waits_when_the_socket_goes_is_not_done(
+        self, alice: User, pump: Device, held: threading.Event
+    ) -> None:
+        async with signed_in(alice) as live:
+            for name in ("first", "second"):
+                await live.say("call", id=name, method="PATCH", path="devices/pump-1/", body={"name": name})
+            await live.words()
+        held.set()
+        async with signed_in(alice) as live:  # behind it in the line of both threads
+            for index in range(3):
+                await live.say("call", id=f"k{index}", method="POST", path="devices/pump-1/rotate/")
+            for _ in range(3):
+                await live.until("answer")
+        assert (await Device.objects.aget(key="pump-1")).name == "first"
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Hold up every change of a device until this is set."""
+    go, change = threading.Event(), registry.change
+
+    def waiting(*args: Any) -> None:
+        assert go.wait(PATIENCE_S)
+        change(*args)
+
+    monkeypatch.setattr(registry, "change", waiting)
+    yield go
+    go.set()
