@@ -10,6 +10,8 @@ import msgspec
 SILENT_MS: Final = 15_000
 # A bridge that starts, or whose broker does, is back sooner: that is no alarm.
 DEAF_MS: Final = 5_000
+# Whoever was not heard of for so long is not spoken of any more: it was renamed, or is not needed.
+FORGET_MS: Final = 600_000
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -21,13 +23,29 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Heard(msgspec.Struct):
-    """What a bridge said last: at our time `at`; since when it does not reach the broker."""
+    """What a bridge said last: at our time `at`; since when it does not reach the broker.
+
+    `began`: its duty; `counts` since then (groups.Passed). A bridge of an older release says neither.
+    """
 
     at: int
     deaf_since: int | None
     holding_since: int | None
     because: str
     held: int
+    began: int = 0
+    counts: dict[str, int] = {}
+
+    def told(self) -> dict[str, object]:
+        """Return what a client is told of it."""
+        return {
+            "heard_at": self.at,
+            "began": self.began,
+            "hearing": self.deaf_since is None,
+            "holding_since": self.holding_since,
+            "held": self.held,
+            "counts": self.counts,
+        }
 
 
 class Pulses:
@@ -41,8 +59,8 @@ class Pulses:
         self._last = now
         self._verdict = Verdict(storing=True)
 
-    def hear(self, pulse: dict[str, object], now: int) -> None:
-        """Take a pulse (groups.Pulse)."""
+    def hear(self, pulse: dict[str, object], now: int) -> bool:
+        """Take a pulse (groups.Pulse); whether that is the first of a duty: the bridge is new here, or began again."""
         name = str(pulse["bridge"])
         before = self.bridges.get(name)
         deaf_since = None if pulse["hearing"] else (before and before.deaf_since) or now
@@ -52,6 +70,11 @@ class Pulses:
         )
         self.bridges[name] = told
         self._last = now
+        return before is None or before.began != told.began
+
+    def known(self, now: int) -> dict[str, Heard]:
+        """Return the bridges that were heard of in the last minutes."""
+        return {name: heard for name, heard in self.bridges.items() if now - heard.at < FORGET_MS}
 
     def deaf(self, now: int) -> None:
         """The channel layer is away: until it is back, silence tells nothing."""
