@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.db import close_old_connections, connection
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import serializers
 from rest_framework.response import Response
 
@@ -41,10 +41,27 @@ class FramesAsked(Strict):
     wait = serializers.FloatField(default=0, min_value=0, max_value=MAX_WAIT_S, help_text="s, for the first frame")
 
 
+Gap = inline_serializer(
+    "Gap",
+    {
+        "from": serializers.IntegerField(),
+        "to": serializers.IntegerField(help_text="included"),
+        "cause": serializers.ChoiceField(["retention"]),
+    },
+    allow_null=True,
+    help_text="Frames behind `after` that cannot be had: they were deleted; or `after` was beyond the newest frame, as "
+    "the journal is another than the one that you knew.",
+)
+
+
 class FramesShape(Shape):
-    """Frames are [seq, ts, {metric: value}, flags]; ask on with `after=next`, and with the last seq when it is null."""
+    """Frames are [seq, ts, {metric: value}, flags]. Ask on with `after=next`.
+
+    When that is null, with the last seq; or, where there are no frames, with `head`.
+    """
 
     frames = serializers.SerializerMethodField()
+    gap = Gap
     head = serializers.IntegerField(help_text="seq of the newest frame")
     next = serializers.IntegerField(allow_null=True, help_text="the last seq, when there are more already")
 
@@ -85,12 +102,12 @@ class Frames(View):
         deadline = time.monotonic() + asked["wait"]
         # Refuses before anything of the device is joined.
         answer = await _read(user_of(request), key, asked)
-        if answer["frames"] or asked["wait"] == 0:
+        if _has_news(answer) or asked["wait"] == 0:
             return Response(answer)
         async with _doorbell(key) as rung:
             # Joined before this read: what is committed from now on rings.
             answer = await _read(user_of(request), key, asked)
-            while not answer["frames"] and (left := deadline - time.monotonic()) > 0:
+            while not _has_news(answer) and (left := deadline - time.monotonic()) > 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(rung.wait(), min(left, HEAL_S))
                 rung.clear()
@@ -107,10 +124,34 @@ def _read(user: User, key: str, asked: dict[str, Any]) -> dict[str, Any]:
     finally:
         if not connection.in_atomic_block:
             close_old_connections()  # back to the pool: the wait may be long
-    frames, more = rows[: asked["limit"]], len(rows) > asked["limit"]
+    after = asked["after"]
     # Frames may have come between the two queries; the head never stands behind what is told.
     head = max(device.head.seq, rows[-1][0] if rows else 0)
-    return {"frames": frames, "head": head, "next": frames[-1][0] if more else None}
+    frames = _unbroken(rows)[: asked["limit"]]
+    more = len(frames) < len(rows)
+    return {
+        "frames": frames,
+        "gap": _gap(after, frames[0][0] if frames else head + 1),
+        "head": head,
+        "next": frames[-1][0] if more else None,
+    }
+
+
+def _unbroken(rows: list[groups.FrameRow]) -> list[groups.FrameRow]:
+    """Return the rows up to the first hole among them: what is missing there is told by the next answer."""
+    held = (at for at, row in enumerate(rows) if row[0] != rows[0][0] + at)
+    return rows[: next(held, len(rows))]
+
+
+def _gap(after: int, first: int) -> dict[str, Any] | None:
+    """Say what lies between a cursor and the first frame that there is behind it; or beyond the newest of all."""
+    if after >= first:
+        return {"from": first, "to": after, "cause": "retention"}
+    return {"from": after + 1, "to": first - 1, "cause": "retention"} if first > after + 1 else None
+
+
+def _has_news(answer: dict[str, Any]) -> bool:
+    return bool(answer["frames"] or answer["gap"])
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from devices import groups, registry, telemetry, wire
 from devices.api import frames
-from devices.models import Device, Membership, Token
+from devices.models import Device, Frame, Membership, Token
 
 URL = "/api/v1/devices/pump-1/frames/"
 NOW = 1_790_000_000_000
@@ -25,6 +25,7 @@ def test_frames_come_in_order_with_their_flags(vera: User, pump: Device, api: An
     answer = api(vera).get(URL)
     assert answer.json() == {
         "frames": [[1, NOW, {"temperature": 21.5}, 0], [2, NOW + 1000, {"temperature": 21.5}, 0]],
+        "gap": None,
         "head": 2,
         "next": None,
     }
@@ -48,7 +49,47 @@ def test_a_page_that_ends_at_the_head_has_no_next(vera: User, pump: Device, api:
 
 def test_behind_the_head_there_is_nothing(vera: User, pump: Device, api: Any, say: Any) -> None:
     say(pump, 3)
-    assert api(vera).get(URL, {"after": 3}).json() == {"frames": [], "head": 3, "next": None}
+    assert api(vera).get(URL, {"after": 3}).json() == {"frames": [], "gap": None, "head": 3, "next": None}
+
+
+def ask(client: Any, **asked: int) -> tuple[list[int], Any, int, int | None]:
+    """Return the seqs of the frames, the gap, the head, and next."""
+    answer = client.get(URL, asked).json()
+    return [row[0] for row in answer["frames"]], answer["gap"], answer["head"], answer["next"]
+
+
+def deleted(*seqs: int) -> None:
+    Frame.objects.filter(device__key="pump-1", seq__in=seqs).delete()
+
+
+def gap(first: int, last: int) -> dict[str, Any]:
+    return {"from": first, "to": last, "cause": "retention"}
+
+
+def test_what_was_deleted_behind_the_cursor_is_said(vera: User, pump: Device, api: Any, say: Any) -> None:
+    say(pump, 5)
+    deleted(1, 2, 3)
+    assert ask(api(vera), after=1) == ([4, 5], gap(2, 3), 5, None)
+    assert ask(api(vera), after=3) == ([4, 5], None, 5, None)
+    deleted(4, 5)
+    assert ask(api(vera), after=3) == ([], gap(4, 5), 5, None)
+    assert ask(api(vera), after=5) == ([], None, 5, None)
+
+
+def test_a_hole_among_the_frames_is_said_where_it_is(vera: User, pump: Device, api: Any, say: Any) -> None:
+    """Retention goes by time, and what came late has an old time: it leaves holes."""
+    say(pump, 6)
+    deleted(3, 6)
+    client = api(vera)
+    assert ask(client) == ([1, 2], None, 6, 2)
+    assert ask(client, after=2) == ([4, 5], gap(3, 3), 6, None)
+    assert ask(client, after=5) == ([], gap(6, 6), 6, None)
+    assert ask(client, limit=1, after=2) == ([4], gap(3, 3), 6, 4)
+
+
+def test_a_cursor_of_another_journal_is_told_so(vera: User, pump: Device, api: Any, say: Any) -> None:
+    say(pump, 2)
+    assert ask(api(vera), after=50) == ([], gap(3, 50), 2, None)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +172,18 @@ async def test_who_has_something_to_read_does_not_wait(pump: Device, poll: Poll)
     assert [row[0] for row in answer.json()["frames"]] == [2]
 
 
+@pytest.mark.parametrize("after", [0, 7])
+async def test_who_has_missed_something_for_good_does_not_wait_to_be_told(after: int, pump: Device, poll: Poll) -> None:
+    await send(2)
+    await sync_to_async(deleted)(1, 2)
+    answer = await poll(after=after)
+    assert answer.json()["gap"] == (gap(1, 2) if after == 0 else gap(3, 7))
+
+
 async def test_a_wait_that_ends_says_where_the_head_is(pump: Device, poll: Poll) -> None:
     await send()
     answer = await poll(after=1, wait=0.05)
-    assert answer.json() == {"frames": [], "head": 1, "next": None}
+    assert answer.json() == {"frames": [], "gap": None, "head": 1, "next": None}
 
 
 async def test_a_lost_doorbell_delays_and_loses_nothing(pump: Device, poll: Poll, monkeypatch: Any) -> None:
