@@ -8,7 +8,7 @@ import msgspec
 from django.db import connection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from devices.models import Head
     from devices.values import Value
@@ -46,6 +46,30 @@ _MARKED: Final = {
         SELECT mark, received_at, CAST("values" AS text) FROM devices_frame
         WHERE mark IN (SELECT value FROM json_each(%s)) ORDER BY received_at""",
 }
+
+# Where in the journals of some devices a time of arrival begins: bit by bit, highest first, in one statement. Rejects
+# that were replayed stand among younger rows with the time of their first arrival, and are late: the search looks past
+# them, at the next row that is not, if there is one near. What is late right behind the place found is looked at one by
+# one.
+_ARRIVED: Final = """
+    WITH RECURSIVE search (device_id, seq, step) AS (
+        SELECT device_id, CAST(0 AS bigint), CAST(%s AS bigint) FROM devices_head WHERE device_id IN ({})
+        UNION ALL
+        SELECT search.device_id, search.seq + CASE WHEN COALESCE(
+            (SELECT frame.received_at FROM devices_frame AS frame
+                WHERE frame.device_id = search.device_id AND frame.flags %% 2 = 0
+                    AND frame.seq BETWEEN search.seq + search.step AND search.seq + search.step + 1000
+                ORDER BY frame.seq LIMIT 1),
+            (SELECT frame.received_at FROM devices_frame AS frame
+                WHERE frame.device_id = search.device_id AND frame.seq >= search.seq + search.step
+                ORDER BY frame.seq LIMIT 1)
+        ) < %s THEN search.step ELSE 0 END, search.step / 2 FROM search WHERE search.step > 0
+    )
+    SELECT head.device_id, COALESCE((
+        SELECT frame.seq - 1 FROM devices_frame AS frame
+        WHERE frame.device_id = search.device_id AND frame.seq > search.seq AND frame.received_at >= %s
+        ORDER BY frame.seq LIMIT 1
+    ), head.seq) FROM search JOIN devices_head AS head ON head.device_id = search.device_id WHERE search.step = 0"""
 
 # What is written back of a head, and its type at PostgreSQL.
 HEAD: Final = {
@@ -99,6 +123,16 @@ def marked(marks: Collection[int | None]) -> list[tuple[int, int, dict[str, Valu
     with connection.cursor() as cursor:
         cursor.execute(_MARKED[connection.vendor], [asked])
         return [(mark, at, _decode(values)) for mark, at, values in cursor.fetchall()]
+
+
+def arrived_before(devices: Mapping[int, int], at: int) -> dict[int, int]:
+    """Return behind which seq the rows begin that arrived at `at` (ms) or later; `devices`: row id → newest seq."""
+    if not devices:
+        return {}
+    highest = 1 << max(devices.values()).bit_length()
+    with connection.cursor() as cursor:
+        cursor.execute(_ARRIVED.format(", ".join(["%s"] * len(devices))), [highest, *devices, at, at])
+        return dict(cursor.fetchall())
 
 
 def update_heads(heads: Sequence[Head]) -> None:

@@ -17,7 +17,7 @@ from devices.models import Device, Event, Frame, Head, Metric
 from devices.values import DAY_MS, EARLIEST_MS, MAX_METRICS, Bad, Reason, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 # Flags of a frame.
 LATE: Final = 1  # older than the newest frame when it came
@@ -306,6 +306,24 @@ def cursor_at(device_pk: int, ts: int) -> int | None:
     """Return the cursor from which reading gives every frame that happened at `ts` (ms) or later; None: none did."""
     first = Frame.objects.filter(device_id=device_pk, ts__gte=ts).aggregate(first=Min("seq"))["first"]
     return None if first is None else first - 1
+
+
+def arrived_before(devices: Mapping[int, int], at: int) -> dict[int, int]:
+    """Return the cursors behind which is what arrived at `at` (ms) or later; `devices`: row id → newest seq."""
+    return journal.arrived_before(devices, at)
+
+
+def arrivals(device_pk: int, seq: int, limit: int) -> list[tuple[int, FrameRow]]:
+    """Read the journal as `after` does, each frame with the time of its arrival."""
+    rows = Frame.objects.filter(device_id=device_pk, seq__gt=seq).order_by("seq")
+    fields = rows.values_list("received_at", "seq", "ts", "values", "flags")
+    return [(at, tuple(row)) for at, *row in fields[:limit]]
+
+
+def first_arrival(device_pk: int) -> tuple[int, int] | None:
+    """Return seq and time of arrival of the oldest frame that is still kept; None when there is no frame."""
+    rows = Frame.objects.filter(device_id=device_pk).order_by("seq")
+    return rows.values_list("seq", "received_at").first()
 
 
 def newest_arrival() -> int | None:

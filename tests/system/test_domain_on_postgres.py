@@ -9,6 +9,7 @@ from tests import services
 
 DOMAIN = (
     "telemetry",
+    "arrivals",
     "numbered_frames",
     "commands",
     "rejects",
