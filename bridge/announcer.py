@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from typing import Final, Protocol
 
+from bridge.tally import Tally
 from devices import groups
 
 logger = logging.getLogger(__name__)
@@ -34,9 +36,10 @@ class Summaries(Protocol):
 class Announcer:
     """Spaces the announcements of each device, and conflates those of fleets."""
 
-    def __init__(self, summaries: Summaries) -> None:
-        """Start with nobody watching."""
+    def __init__(self, summaries: Summaries, tally: Tally) -> None:
+        """Start with nobody watching; `tally` is told what becomes of frames."""
         self._summaries = summaries
+        self._tally = tally
         self._watched: dict[str, float] = {}
         self._watched_fleets: dict[str, float] = {}
         self._frames: dict[str, groups.Frames] = {}
@@ -45,6 +48,13 @@ class Announcer:
         self._fleets: dict[str, set[str]] = {}
         self._fleets_at = 0.0
         self._news = asyncio.Event()
+        # Frames that the layer has been given, and has not taken yet.
+        self._sending = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many frames are still to be announced."""
+        return self._sending + _amount(self._frames.values())
 
     def watch(self, key: str, now: float) -> None:
         """Somebody looks at a device."""
@@ -65,6 +75,7 @@ class Announcer:
             self._add(message)
         else:
             heard = False
+            self._tally.unwatched += len(message["frames"])
         if fleet and self._wanted(self._watched_fleets, fleet, now):
             self._fleets.setdefault(fleet, set()).add(key)
             heard = True
@@ -76,9 +87,12 @@ class Announcer:
         waiting = self._frames.setdefault(message["device"], message)
         if waiting is not message:
             waiting["frames"] += message["frames"]
+            if hops := message.get("hops"):
+                waiting["hops"] = hops
         if (surplus := len(waiting["frames"]) - MOST_ROWS) > 0:
             waiting["prev"] = waiting["frames"][surplus - 1][0]
             del waiting["frames"][:surplus]
+            self._tally.lost += surplus
 
     @staticmethod
     def _wanted(watched: dict[str, float], name: str, now: float) -> bool:
@@ -94,6 +108,14 @@ class Announcer:
         for key in keys:
             self._sent_at[key] = now
         return [*states, *(self._frames.pop(key) for key in keys)]
+
+    async def announce(self, messages: list[groups.Message]) -> None:
+        """Send, and count what the layer took."""
+        self._sending = _amount(messages)
+        lost = _amount(await groups.announce(*messages))
+        self._tally.announced += self._sending - lost
+        self._tally.lost += lost
+        self._sending = 0
 
     async def due_fleets(self, now: float) -> list[groups.Message]:
         """Take the summaries of watched fleets, twice a second at most."""
@@ -115,7 +137,7 @@ class Announcer:
             await self._news.wait()
             self._news.clear()
             now = time.monotonic()
-            await groups.announce(*self.due(now))
+            await self.announce(self.due(now))
             try:
                 await groups.announce(*await self.due_fleets(now))
             except Exception:
@@ -123,3 +145,8 @@ class Announcer:
             if self._frames or self._fleets:
                 await asyncio.sleep(SPACING_S)
                 self._news.set()
+
+
+def _amount(messages: Iterable[groups.Message]) -> int:
+    """How many frames these announce."""
+    return sum(len(message["frames"]) for message in messages if message["type"] == "device.frames")

@@ -20,6 +20,7 @@ from bridge.listener import Listener
 from bridge.notices import Notices
 from bridge.relay import Relay
 from bridge.sender import Sender
+from bridge.tally import Tally
 from bridge.threads import Threads, now_ms
 from bridge.upkeep import Upkeep
 from devices import commands, groups, standing, telemetry
@@ -63,11 +64,14 @@ class Worker:
         self.threads = Threads("bridge", 2)
         self.book = Book(accounts, self.threads)
         self.relay = Relay()
-        self.announcer = Announcer(self._summaries)
+        self.tally = Tally(now_ms())
+        self.announcer = Announcer(self._summaries, self.tally)
         self.listener = Listener(url, f"{client_id}-in", self.book, self.tell, lead)
         self.sender = Sender(url, f"{client_id}-out", self.threads)
         self.notices = Notices()
         self.stopping = asyncio.Event()
+        # Set once we hear what is said in the groups: a `watch` before that would be lost.
+        self._in_groups = asyncio.Event()
         self._registry_news = asyncio.Event()
 
     @property
@@ -130,6 +134,7 @@ class Worker:
     async def tell(self, stored: Stored) -> None:
         """Announce what was stored, where somebody watches; states always. Tell devices what became of their frames."""
         now = time.monotonic()
+        self.tally.add(stored)
         self.notices.put(stored.receipts, stored.rejects)
         for message in stored.announcements:
             entry = self.book.directory.get(str(message.get("device", "")))
@@ -145,6 +150,7 @@ class Worker:
     async def _relay(self) -> None:
         await self.relay.open()
         await self._join()
+        self._in_groups.set()
         while True:
             await self.relay_one(await self.relay.receive())
 
@@ -208,6 +214,10 @@ class Worker:
     # -- the pulse
 
     async def _pulsate(self) -> None:
+        # Web processes ring `watch` for everything when they hear of a new duty.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PULSE_S):
+                await self._in_groups.wait()
         while True:
             self.listener.changed.clear()
             await groups.announce(self.pulse())
@@ -222,6 +232,8 @@ class Worker:
         return {
             "type": "hub.pulse",
             "bridge": self.name,
+            "began": self.tally.began,
+            "counts": self.tally.told(self.announcer.waiting),
             "hearing": self.listener.hearing,
             "holding_since": holding.since if holding else None,
             "held": holding.held if holding else 0,

@@ -50,7 +50,8 @@ def rejected(message: wire.Message, bad: Bad) -> Rejected:
 class Batch(msgspec.Struct, kw_only=True):
     """What one commit stores. `events` keeps the order of arrival; `origins`: which message said each of them.
 
-    `limited`: what was refused unread, and is not among the messages.
+    `limited`: what was refused unread, and is not among the messages. `batched`: readings beyond the first of their
+    message; `others`: messages without any that are not refused.
     """
 
     messages: Sequence[wire.Message]
@@ -60,6 +61,8 @@ class Batch(msgspec.Struct, kw_only=True):
     acks: list[wire.Ack] = []
     rejects: list[Rejected] = []
     limited: list[Rejected] = []
+    batched: int = 0
+    others: int = 0
 
     @property
     def stranger(self) -> bool:
@@ -96,12 +99,21 @@ def _check(gateway: str | None, events: Iterable[wire.Event], directory: Mapping
 
 
 def _put(batch: Batch, message: wire.Message, events: Iterable[wire.Event]) -> None:
+    readings = 0
     for event in events:
         match event:
-            case wire.Frame() | wire.Presence():
+            case wire.Frame():
+                batch.events.append(event)
+                batch.origins.append(message)
+                readings += 1
+            case wire.Presence():
                 batch.events.append(event)
                 batch.origins.append(message)
             case wire.Announce():
                 batch.announces.append(event)
             case wire.Ack():
                 batch.acks.append(event)
+    if readings:
+        batch.batched += readings - 1
+    else:
+        batch.others += 1

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, TypedDict
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -35,12 +35,16 @@ FrameRow = tuple[int, int, dict[str, Any], int]
 
 
 class Frames(TypedDict):
-    """Frames of one device were committed; `prev` is the seq before the first."""
+    """Frames of one device were committed; `prev` is the seq before the first.
+
+    hops   when the newest of them was received by the bridge, committed, and announced (ms); not of what is replayed
+    """
 
     type: Literal["device.frames"]
     device: str
     prev: int
     frames: list[FrameRow]
+    hops: NotRequired[list[int]]
 
 
 class State(TypedDict):
@@ -106,15 +110,52 @@ class Registered(TypedDict):
     device: str
 
 
+class Passed(TypedDict):
+    """What a bridge has counted since it began; only `waiting` ever falls.
+
+    heard       messages from the broker that were taken in, whatever became of them
+    batched     readings beyond the first of their message
+    frames      stored
+    duplicates  readings that were stored before
+    rejects     refused for what they are: whole messages, or single readings of one
+    refused     messages over their device's limit
+    others      messages without readings (status, descriptions, answers, our own), and retained values, which are shown
+                and not stored
+    announced   frames that the channel layer took
+    unwatched   frames that nobody watches
+    lost        frames that the channel layer did not take; who watches finds them in the database
+    waiting     frames that are still to be announced
+
+    heard + batched = frames + duplicates + rejects + refused + others
+    frames = announced + unwatched + lost + waiting
+    """
+
+    heard: int
+    batched: int
+    frames: int
+    duplicates: int
+    rejects: int
+    refused: int
+    others: int
+    announced: int
+    unwatched: int
+    lost: int
+    waiting: int
+
+
 class Pulse(TypedDict):
     """How a bridge is: said when that changes, and every 5 s. Times in ms.
 
+    began          when it took up its duty; the first pulse comes once it hears the groups of the devices
+    counts         what it has counted since then
     hearing        whether it reaches the broker
     holding_since  since when it cannot store, None while it can; `held` messages wait for it, `because` says why
     """
 
     type: Literal["hub.pulse"]
     bridge: str
+    began: int
+    counts: Passed
     hearing: bool
     holding_since: int | None
     held: int
@@ -145,16 +186,28 @@ def group_of(message: Message) -> str:
     return fleet_group(str(named["fleet"])) if "fleet" in named else device_group(str(named["device"]))
 
 
-async def announce(*messages: Message) -> None:
-    """Send each message to its group. A layer that is down delays what is live; it never stops what is stored."""
+async def announce(*messages: Message) -> list[Message]:
+    """Send each message to its group; return those that the layer did not take.
+
+    A layer that is down delays what is live; it never stops what is stored.
+    """
     layer: Any = get_channel_layer()
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    lost: list[Message] = []
     for message in messages:
+        _stamp(message)
         try:
             async with asyncio.timeout_at(deadline):
                 await layer.group_send(group_of(message), message)
         except Exception as error:  # noqa: BLE001  whatever the layer raises, the row is the truth
             _losses.note(error, time.monotonic())
+            lost.append(message)
+    return lost
+
+
+def _stamp(message: Message) -> None:
+    if message["type"] == "device.frames" and (hops := message.get("hops")):
+        hops[2] = time.time_ns() // 1_000_000
 
 
 class Losses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -22,21 +23,32 @@ logger = logging.getLogger(__name__)
 
 
 class Stored(msgspec.Struct):
-    """What a commit leaves to be told: to watchers, and to the devices themselves; and how much it was."""
+    """What a commit leaves to be told: to watchers, and to the devices themselves; and how much it was.
+
+    The numbers are as in groups.Passed, but for `rejects`, which has those over their limit as well.
+    """
 
     announcements: list[Message] = []
     receipts: list[Receipt] = []
     rejects: list[Rejected] = []
+    heard: int = 0
+    batched: int = 0
     frames: int = 0
     duplicates: int = 0
+    refused: int = 0
+    others: int = 0
 
     def add(self, other: Stored) -> None:
         """Add what another commit left."""
         self.announcements += other.announcements
         self.receipts += other.receipts
         self.rejects += other.rejects
+        self.heard += other.heard
+        self.batched += other.batched
         self.frames += other.frames
         self.duplicates += other.duplicates
+        self.refused += other.refused
+        self.others += other.others
 
 
 def take(messages: Sequence[wire.Message], directory: Mapping[str, registry.Entry], now: int) -> Stored:
@@ -50,6 +62,15 @@ def store(batch: Batch, now: int, fence: Callable[[], None] = lambda: None) -> S
     Raises OperationalError while the database is away: nothing was stored, and nothing may be acknowledged. So does
     `fence`, with which each transaction begins, for whoever may not store any more.
     """
+    stored = _store(batch, now, fence)
+    committed = time.time_ns() // 1_000_000
+    for message in stored.announcements:
+        if message["type"] == "device.frames" and (hops := message.get("hops")):
+            hops[1] = committed
+    return stored
+
+
+def _store(batch: Batch, now: int, fence: Callable[[], None]) -> Stored:
     try:
         return _commit(batch, now, fence)
     except (Error, ValueError) as error:
@@ -78,8 +99,12 @@ def _commit(batch: Batch, now: int, fence: Callable[[], None] = lambda: None) ->
         announcements=[*recorded.states, *recorded.frames],
         receipts=recorded.receipts,
         rejects=refused,
+        heard=len(batch.messages) + len(batch.limited),
+        batched=batch.batched,
         frames=sum(len(message["frames"]) for message in recorded.frames),
         duplicates=recorded.duplicates,
+        refused=len(batch.limited),
+        others=batch.others + recorded.noted,
     )
 
 

@@ -183,6 +183,8 @@ def _take(row: Reject, directory: Mapping[str, registry.Entry], now: int) -> int
     if stored.rejects and not (stored.frames or stored.duplicates):
         raise _RefusedAgain(stored.rejects[0])
     for told in stored.announcements:
+        if told["type"] == "device.frames":
+            del told["hops"]  # it was underway until somebody mended it, and says nothing of the path
         announce_on_commit(told)
     return stored
 

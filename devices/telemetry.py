@@ -40,13 +40,17 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct):
-    """What became of a batch: what to announce, to tell the devices, what was refused, how many were known already."""
+    """What became of a batch: what to announce, to tell the devices, what was refused, how many were known already.
+
+    noted   retained values, which the heads show and the journal has not
+    """
 
     frames: list[Frames] = []
     states: list[State] = []
     receipts: list[numbering.Receipt] = []
     refused: list[Refused] = []
     duplicates: int = 0
+    noted: int = 0
 
 
 def record(events: Sequence[wire.Frame | wire.Presence], now: int) -> Recorded:
@@ -117,6 +121,7 @@ class _Book:
         # Boots of which frames came in this batch, in the order in which they were heard first.
         self.boots: dict[int, None] = {}
         self.events: list[Event] = []
+        self.noted = 0
 
     def take(self, frame: wire.Frame, known: dict[int, _Known], now: int) -> bool:
         """Take a frame; False: it is a duplicate. Raises Bad."""
@@ -125,6 +130,7 @@ class _Book:
         self._learn(frame)
         if frame.retained and not _is_dated(frame):
             self._fill_head(frame, frame.received_at, only_new=True)
+            self.noted += 1
             return True
         self._enter(frame, now)
         if frame.mark is not None:
@@ -242,7 +248,11 @@ class _Book:
         recorded.receipts += [receipt for receipt in told if receipt is not None]
         if self.rows:
             rows: list[FrameRow] = [(row.seq, row.ts, row.values, row.flags) for row in self.rows]
-            recorded.frames.append({"type": "device.frames", "device": self.key, "prev": self.prev, "frames": rows})
+            hops = [self.rows[-1].received_at, 0, 0]
+            recorded.frames.append(
+                {"type": "device.frames", "device": self.key, "prev": self.prev, "frames": rows, "hops": hops}
+            )
+        recorded.noted += self.noted
         if self._state() != self.was:
             recorded.states.append(standing.message(self.key, self.head))
 

@@ -1,7 +1,13 @@
 """When something is announced: only what somebody watches, at once, and then at most every so often."""
 
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+
 from bridge import announcer
 from bridge.announcer import FLEET_SPACING_S, MOST_ROWS, SPACING_S, WATCH_S, Announcer
+from bridge.tally import Tally
 from devices import groups
 
 
@@ -24,20 +30,20 @@ def seqs(message: groups.Message) -> list[int]:
 
 
 def test_what_nobody_watches_is_not_announced() -> None:
-    ours = Announcer(summaries)
+    ours = Announcer(summaries, Tally(0))
     assert not ours.put(frames(1, 1), "greenhouse", 0)
     assert ours.due(0) == []
 
 
 def test_a_watch_lasts_a_minute() -> None:
-    ours = Announcer(summaries)
+    ours = Announcer(summaries, Tally(0))
     ours.watch("pump-1", 100)
     assert ours.put(frames(1, 1), None, 100 + WATCH_S)
     assert not ours.put(frames(2, 2), None, 100 + WATCH_S + 1)
 
 
 def test_the_first_is_told_at_once_and_the_next_ones_together_after_a_while() -> None:
-    ours = Announcer(summaries)
+    ours = Announcer(summaries, Tally(0))
     ours.watch("pump-1", 100)
     ours.put(frames(1, 1), None, 100)
     assert [seqs(message) for message in ours.due(100)] == [[1]]
@@ -51,7 +57,7 @@ def test_the_first_is_told_at_once_and_the_next_ones_together_after_a_while() ->
 
 
 def test_devices_do_not_wait_for_each_other() -> None:
-    ours = Announcer(summaries)
+    ours = Announcer(summaries, Tally(0))
     for key in ("pump-1", "pump-2"):
         ours.watch(key, 100)
     ours.put(frames(1, 1), None, 100)
@@ -61,7 +67,7 @@ def test_devices_do_not_wait_for_each_other() -> None:
 
 
 def test_presence_is_told_at_once_and_the_newest_stands_for_all() -> None:
-    ours = Announcer(summaries)
+    ours = Announcer(summaries, Tally(0))
     ours.put(state("online"), None, 0)
     ours.put(state("offline"), None, 0)
     assert ours.due(0) == [state("offline")]
@@ -69,7 +75,7 @@ def test_presence_is_told_at_once_and_the_newest_stands_for_all() -> None:
 
 
 def test_what_waits_is_bounded_and_says_where_it_begins() -> None:
-    ours = Announcer(summaries)
+    ours = Announcer(summaries, Tally(0))
     ours.watch("pump-1", 100)
     for first in range(1, 3 * MOST_ROWS, 100):
         ours.put(frames(first, first + 99), None, 100)
@@ -80,7 +86,7 @@ def test_what_waits_is_bounded_and_says_where_it_begins() -> None:
 
 
 async def test_a_watched_fleet_is_told_the_newest_state_of_what_moved_twice_a_second() -> None:
-    ours = Announcer(summaries)
+    ours = Announcer(summaries, Tally(0))
     ours.watch_fleet("greenhouse", 100)
     ours.put(frames(1, 1), "greenhouse", 100)
     ours.put(frames(2, 2), "greenhouse", 100)
@@ -93,9 +99,57 @@ async def test_a_watched_fleet_is_told_the_newest_state_of_what_moved_twice_a_se
 
 
 async def test_a_large_fleet_is_told_in_chunks() -> None:
-    ours = Announcer(summaries)
+    ours = Announcer(summaries, Tally(0))
     ours.watch_fleet("greenhouse", 100)
     for number in range(announcer.FLEET_CHUNK + 1):
         ours.put(state("online", f"d{number}"), "greenhouse", 100)
     told = await ours.due_fleets(100)
     assert [len(message["devices"]) for message in told if message["type"] == "fleet.summary"] == [200, 1]
+
+
+# --- what is counted of it
+
+
+def test_what_nobody_watches_is_counted_so_and_what_has_to_wait_waits() -> None:
+    tally = Tally(0)
+    ours = Announcer(summaries, tally)
+    ours.put(frames(1, 3), None, 0)
+    ours.watch("pump-1", 100)
+    ours.put(frames(4, 5), None, 100)
+    assert (tally.unwatched, ours.waiting, tally.announced, tally.lost) == (3, 2, 0, 0)
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_what_the_layer_took_is_announced_and_the_rest_is_lost(
+    away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send(group: str, message: Any) -> None:
+        if away:
+            raise ConnectionError("refused")
+
+    monkeypatch.setattr(get_channel_layer(), "group_send", send)
+    tally = Tally(0)
+    ours = Announcer(summaries, tally)
+    ours.watch("pump-1", 100)
+    ours.put(frames(1, 3), None, 100)
+    await ours.announce([*ours.due(100), state("online")])
+    assert (tally.announced, tally.lost, ours.waiting) == ((0, 3, 0) if away else (3, 0, 0))
+
+
+def test_what_is_too_much_to_wait_is_lost() -> None:
+    tally = Tally(0)
+    ours = Announcer(summaries, tally)
+    ours.watch("pump-1", 100)
+    ours.put(frames(1, MOST_ROWS), None, 100)
+    ours.put(frames(MOST_ROWS + 1, MOST_ROWS + 7), None, 100)
+    assert (tally.lost, ours.waiting) == (7, MOST_ROWS)
+
+
+def test_of_frames_that_waited_together_the_newest_ones_stamps_count() -> None:
+    ours = Announcer(summaries, Tally(0))
+    ours.watch("pump-1", 100)
+    ours.put({**frames(1, 1), "hops": [10, 11, 0]}, None, 100)
+    ours.put({**frames(2, 2), "hops": [20, 21, 0]}, None, 100)
+    (told,) = ours.due(100)
+    assert told["type"] == "device.frames"
+    assert told["hops"] == [20, 21, 0]

@@ -71,3 +71,20 @@ def test_a_gateway_speaks_for_its_child() -> None:
 def test_what_the_hub_itself_publishes_says_nothing() -> None:
     batch = sort([message("hub/pump-1/cmd/led/c1", "on")], wire.read, DIRECTORY)
     assert [batch.events, batch.rejects, batch.acks, batch.announces] == [[], [], [], []]
+
+
+def test_what_a_message_says_is_counted_so_that_no_message_disappears() -> None:
+    messages = [
+        message("hub/pump-1/telemetry", '[{"t":1},{"t":2},{"t":3}]'),
+        message("hub/pump-1/telemetry/t"),
+        message("hub/pump-1/telemetry", "{"),
+        message("hub/pump-1/status", "online"),
+        message("hub/pump-1/meta/t", "°C"),
+        message("hub/pump-1/ack/c1", "ok"),
+        message("hub/pump-1/cmd/led/c1", "on"),
+        message("hub/nobody/meta/t", "°C"),
+    ]
+    batch = sort(messages, wire.read, DIRECTORY)
+    readings = sum(isinstance(event, wire.Frame) for event in batch.events)
+    assert (batch.batched, batch.others, len(batch.rejects), readings) == (2, 4, 2, 4)
+    assert len(messages) + batch.batched == readings + batch.others + len(batch.rejects)

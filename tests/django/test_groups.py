@@ -1,6 +1,7 @@
 """The groups' names and messages: what Channels demands of them, and that a lost one costs nothing."""
 
 import logging
+import time
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -54,7 +55,8 @@ async def test_an_announcement_reaches_the_members_of_its_group_only() -> None:
     tank, boiler = [await layer.new_channel() for _ in range(2)]
     await layer.group_add("device.tank", tank)
     await layer.group_add("device.boiler", boiler)
-    await groups.announce({"type": "device.watch", "device": "tank"}, {"type": "device.watch", "device": "boiler"})
+    tank_bell, boiler_bell = (groups.Watch(type="device.watch", device=key) for key in ("tank", "boiler"))
+    assert await groups.announce(tank_bell, boiler_bell) == []
     assert (await layer.receive(tank))["device"] == "tank"
     assert (await layer.receive(boiler))["device"] == "boiler"
 
@@ -68,8 +70,23 @@ async def test_a_layer_that_is_down_stops_nothing_and_is_named(
     monkeypatch.setattr(get_channel_layer(), "group_send", away)
     monkeypatch.setattr(groups, "_losses", groups.Losses())
     with caplog.at_level(logging.WARNING):
-        await groups.announce({"type": "device.watch", "device": "tank"})
+        lost = await groups.announce({"type": "device.watch", "device": "tank"})
+    assert lost == [{"type": "device.watch", "device": "tank"}]
     assert "1 announcements lost, the channel layer is away: ConnectionError('refused')" in caplog.text
+
+
+async def test_frames_are_stamped_at_the_moment_in_which_they_are_announced() -> None:
+    layer: Any = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add("device.tank", channel)
+    before = time.time_ns() // 1_000_000
+    frames: list[groups.FrameRow] = [(1, 5, {"t": 1}, 0)]
+    await groups.announce({"type": "device.frames", "device": "tank", "prev": 0, "frames": frames, "hops": [5, 6, 0]})
+    await groups.announce({"type": "device.frames", "device": "tank", "prev": 0, "frames": frames})
+    received, committed, announced = (await layer.receive(channel))["hops"]
+    assert (received, committed) == (5, 6)
+    assert before <= announced <= time.time_ns() // 1_000_000
+    assert "hops" not in await layer.receive(channel)
 
 
 @pytest.mark.django_db

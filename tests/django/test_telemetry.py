@@ -89,6 +89,7 @@ def test_an_announcement_says_what_was_before_and_each_row(tank: Device) -> None
         "device": "tank",
         "prev": 1,
         "frames": [(2, NOW, {"t": 2}, 0), (3, NOW - 5, {"t": 3}, LATE)],
+        "hops": [NOW, 0, 0],
     }
     assert recorded.frames == [expected]
 
