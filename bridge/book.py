@@ -30,7 +30,8 @@ class Book:
         self._threads = threads
 
     async def reload(self) -> None:
-        """Read the registry."""
+        """Read the registry. Who was put there past its own door gets what is needed first."""
+        await self._threads.run(registry.complete)
         self.directory = await self._threads.run(registry.directory)
 
     async def bring_accounts_up_to_date(self, *, whole: bool) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.fields.related_descriptors import ReverseOneToOneDescriptor
 from knox.models import AbstractAuthToken
 
 from devices import lifecycle, values
@@ -108,6 +109,26 @@ class Metric(models.Model):
         return self.name
 
 
+class _Heads(ReverseOneToOneDescriptor):  # type: ignore[type-arg]  # they are no arguments in fact
+    """device.head, which is there: a new one stands for that of a device that was made past the registry."""
+
+    def __get__(self, instance: Device | None, cls: type[Device] | None = None) -> Any:  # noqa: ANN401  as the framework has it
+        """Return the head; one that is not stored (registry.complete stores it) has heard nothing yet."""
+        try:
+            return super().__get__(instance, cls)
+        except Head.DoesNotExist:
+            return Head(device=instance)
+
+
+class _OfDevice(models.OneToOneField):  # type: ignore[type-arg]  # its types are the model's
+    related_accessor_class = _Heads
+
+    def deconstruct(self) -> Any:  # noqa: ANN401  as the framework has it
+        """Be a field like any other to the migrations: the table is the same."""
+        name, _, *given = super().deconstruct()
+        return name, "django.db.models.OneToOneField", *given
+
+
 class Head(models.Model):
     """A device's newest state. Its row lock orders everything that is stored for the device.
 
@@ -118,7 +139,7 @@ class Head(models.Model):
     numbering      the device's own numbering (devices.numbering); missing: its frames that are not here
     """
 
-    device = models.OneToOneField(Device, models.CASCADE, primary_key=True, related_name="head")
+    device = _OfDevice(Device, models.CASCADE, primary_key=True, related_name="head")
     seq = models.BigIntegerField(default=0)
     ts = models.BigIntegerField(null=True)
     received_at = models.BigIntegerField(null=True)

@@ -60,6 +60,15 @@ def fleets_of(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[
     )
 
 
+def fleets_of_each(users: dict[int, bool]) -> dict[int, frozenset[int] | None]:
+    """Return what `fleets_of` does, for many active users at once (row id → superuser): row ids; None: all fleets."""
+    members = [user for user, superuser in users.items() if not superuser]
+    found: dict[int, set[int]] = {user: set() for user in members}
+    for user, fleet in Membership.objects.filter(user_id__in=members).values_list("user_id", "fleet_id"):
+        found[user].add(fleet)
+    return {user: None if superuser else frozenset(found[user]) for user, superuser in users.items()}
+
+
 def visible_to(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[Device]:
     """Return the devices that the user may see, or, with a role, may command (operator) or change (manager)."""
     return Device.objects.filter(fleet__in=fleets_of(user, role)).select_related("fleet", "head", "gateway")
@@ -71,6 +80,8 @@ def find(user: User | AnonymousUser, key: str, role: Role = Role.VIEWER) -> Devi
     device = visible_to(user).filter(key=key).first() if values.is_key(key) else None
     if device is None:
         raise device_unknown(key)
+    if device.head._state.adding:  # noqa: SLF001  the framework has no other word for "not stored"
+        complete()
     if role is not Role.VIEWER and not fleets_of(user, role).filter(pk=device.fleet_id).exists():
         raise Refusal("forbidden", f"In the fleet {device.fleet} this takes the role {role}; ask a manager.", 403)
     return device
@@ -163,6 +174,12 @@ def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None
     except IntegrityError:
         raise Refusal("key_taken", f"A device {key!r} exists already; choose another key.", 409) from None
     return device, secret
+
+
+def complete() -> None:
+    """Give a head to each device that was made past `create`, in a shell or by SQL: nothing is stored without one."""
+    bare = Device.objects.filter(head=None).values_list("pk", flat=True)
+    Head.objects.bulk_create([Head(device_id=pk) for pk in bare], ignore_conflicts=True)
 
 
 class Limits(TypedDict, total=False):
@@ -315,6 +332,8 @@ def learn(said: wire.Announce) -> None:
         device.commands = {**device.commands, **said.commands}
         if (device.name, device.model, device.firmware, device.commands) != before:
             device.save(update_fields=["name", "model", "firmware", "commands"])
+        if device.name != before[0]:
+            changed(device.key)
         for name, kind in said.metrics.items():
             _describe(device, name, kind)
 
