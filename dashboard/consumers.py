@@ -13,11 +13,13 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DatabaseError
 
-from dashboard import calls, fanout, origins, protocol, reads
-from dashboard.feeds import Feed, Follower
+from dashboard import calls, fanout, origins, permits, protocol, reads
+from dashboard.cohorts import Subscription
+from dashboard.feeds import Feed, Subscriber
+from dashboard.fleets import Follower
+from dashboard.parcel import Parcel
 from dashboard.protocol import Call, Close, Cmd, Credit, Hello, Path, Ping, Sub, Unsub
 from dashboard.sender import Sender
-from dashboard.stream import Stream
 from devices import commands, registry
 from devices.errors import Refusal
 from devices.models import Role
@@ -35,8 +37,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401  ASGI's own types
         """Serve the socket; leave everything however it ends: closed, cut off, cancelled in mid-join, or by a bug."""
         self.user: User | None = None
-        self.sender = Sender(self)
-        self.followers: dict[str, Follower] = {}
+        self._pass: permits.Pass | None = None
+        self.sender = Sender(self, scope.get("gate"))
         self.ear = Ear(self)
         self.calls = calls.Line(self)
         self.bucket = protocol.Bucket(time.monotonic())
@@ -75,22 +77,23 @@ class LiveConsumer(AsyncWebsocketConsumer):
             return
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() == "token":
-            self._sign_in(await reads.run(reads.user_of_token, token.strip()))
+            self._sign_in(await reads.run(permits.by_token, token.strip()))
         elif isinstance(user := self.scope["user"], User):  # the visitor's session
-            self._sign_in(user)
+            self._sign_in(permits.let_in(user, session_key=self.scope["session"].session_key))
         else:
             loop = asyncio.get_running_loop()
             self.hello = loop.call_later(protocol.HELLO_TIMEOUT_S, self.quit, Close.TIMEOUT)
 
-    def _sign_in(self, user: User | None) -> None:
-        if user is None:
+    def _sign_in(self, pass_: permits.Pass | None) -> None:
+        if pass_ is None:
             self.quit(Close.NOT_AUTHENTICATED)
             return
         if self.hello is not None:
             self.hello.cancel()
-        self.user = user
-        self.fanout.sessions.add(self)
-        self.say(protocol.welcome(user.get_username(), reads.now_ms()))
+        self._pass = pass_
+        self.user = pass_.user
+        self.fanout.enter(self)
+        self.say(protocol.welcome(self.user.get_username(), reads.now_ms()))
         if wrong := self.fanout.alarm.text:
             self.say(wrong)
 
@@ -100,16 +103,20 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.fanout.sessions.discard(self)
         self.ear.leave()
         self.calls.leave()
-        for id_ in [*self.sender.streams, *self.followers]:
-            self._forget(id_)
+        for id_ in [*self.sender.sources]:
+            self.sender.drop(id_)
 
     # -- what the feeds call
 
     @property
-    def user_pk(self) -> int:
-        """Return whose socket it is."""
-        assert self.user is not None
-        return self.user.pk
+    def pass_(self) -> permits.Pass:
+        """Return how it was let in."""
+        assert self._pass is not None
+        return self._pass
+
+    def watching(self) -> list[Subscriber]:
+        """Return what listens for it now."""
+        return [*self.sender.sources.values(), self.ear]
 
     def say(self, text: str) -> None:
         """Send a text that needs no credit."""
@@ -119,9 +126,13 @@ class LiveConsumer(AsyncWebsocketConsumer):
         """A subscription has something new."""
         self.sender.wake()
 
+    def offer(self, sub: str, parcel: Parcel) -> bool:
+        """Send what is the same for many, if there is credit and room for it; whether there was."""
+        return self.sender.offer(sub, parcel)
+
     def end(self, sub: str) -> None:
         """End a subscription that is not permitted any more, and say so."""
-        if self._forget(sub):
+        if self.sender.drop(sub):
             self.say(protocol.text(kind="end", id=sub, reason="permission_revoked"))
 
     def quit(self, code: int) -> None:
@@ -161,7 +172,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
             case Ping():
                 self.say(protocol.text(kind="pong"))
             case Hello(token=token) if self.user is None:
-                self._sign_in(await reads.run(reads.user_of_token, token))
+                self._sign_in(await reads.run(permits.by_token, token))
             case _ if self.user is None:
                 self.quit(Close.NOT_AUTHENTICATED)
             case Hello():
@@ -169,7 +180,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
             case Credit(n=n):
                 self.sender.give(n)
             case Unsub(id=id_):
-                self._forget(id_)
+                self.sender.drop(id_)
             case Sub() | Cmd() | Call():
                 await self._try(message, self.user)
             case Path():
@@ -196,9 +207,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
     # -- subscriptions
 
     async def _sub(self, sub: Sub, user: User) -> None:
-        if sub.id in self.sender.streams or sub.id in self.followers:
+        await self.sender.passed()  # who takes no answers gets no more of them
+        if sub.id in self.sender.sources:
             self.quit(Close.DUPLICATE_ID)
-        elif len(self.sender.streams) + len(self.followers) >= protocol.MAX_SUBSCRIPTIONS:
+        elif len(self.sender.sources) >= protocol.MAX_SUBSCRIPTIONS:
             self.quit(Close.TOO_MANY)
         elif sub.fleet is not None:
             await self._sub_fleet(sub.id, sub.fleet, user)
@@ -209,32 +221,32 @@ class LiveConsumer(AsyncWebsocketConsumer):
         """Join, then read, then tell: nothing that comes in between is missed (live.md, the join)."""
         keys = list(dict.fromkeys(sub.devices or []))
         pks = await reads.run(reads.rows_of, user, keys)
-        stream = Stream(sub, self)
+        subscription = Subscription(sub, self, self.fanout.cohorts)
         try:
-            stream.feeds = self.fanout.attach(stream, pks)
-            await self.fanout.join(stream.feeds.values())
-            as_of = {key: feed.heard for key, feed in stream.feeds.items()}
+            subscription.feeds = self.fanout.attach(subscription, pks)
+            await self.fanout.join(subscription.feeds.values())
+            as_of = {key: feed.heard for key, feed in subscription.feeds.items()}
             starts = await reads.run(reads.starts, user, keys, sub.since)
-            stream.begin(starts)
+            subscription.stream.begin(subscription.feeds, starts)
         except BaseException:
-            stream.leave()
+            subscription.leave()
             raise
-        self._tell_start(stream, starts, as_of)
-        self.sender.add(stream)
+        self._tell_start(subscription, starts, as_of)
+        self.sender.add(subscription)
 
-    def _tell_start(self, stream: Stream, starts: list[reads.Start], as_of: dict[str, int]) -> None:
+    def _tell_start(self, subscription: Subscription, starts: list[reads.Start], as_of: dict[str, int]) -> None:
         """Answer, and show each device's presence and commands, unless a doorbell told of something newer."""
         heads = {start.key: start.head for start in starts}
         recovered = all(start.skipped is None for start in starts)
-        self.say(protocol.text(kind="ok", id=stream.id, head=heads, recovered=recovered))
+        self.say(protocol.text(kind="ok", id=subscription.id, head=heads, recovered=recovered))
         for start in starts:
-            feed, heard = stream.feeds[start.key], as_of[start.key]
+            feed, heard = subscription.feeds[start.key], as_of[start.key]
             feed.read_state(start.state, heard, but=self)
             self.say(feed.state_text())
             if start.skipped:
                 first, last, cause = start.skipped
                 gap = {"device": start.key, "from": first, "to": last, "cause": cause}
-                self.say(protocol.text(kind="gap", id=stream.id, **gap))
+                self.say(protocol.text(kind="gap", id=subscription.id, **gap))
             for command in start.commands:
                 if feed.read_command(command, heard, but=self):
                     self.say(protocol.text(kind="cmd_state", **command))
@@ -242,31 +254,23 @@ class LiveConsumer(AsyncWebsocketConsumer):
     async def _sub_fleet(self, id_: str, slug: str, user: User) -> None:
         """Follow, then read, then tell, as with devices."""
         pk = await reads.run(reads.fleet_id, user, slug)
-        follower = Follower(self, id_)
+        follower = Follower(id_, self, self.fanout.fleet(slug, pk))
         try:
-            fleet = await self.fanout.follow(follower, slug, pk)
-            as_of = fleet.heard
-            devices = await reads.run(reads.summaries, pk)
+            await self.fanout.follow(follower)
+            marks = await reads.run(reads.marks, pk)
         except BaseException:
             follower.leave()
             raise
-        self.followers[id_] = follower
-        fleet.learn(devices, as_of)
-        follower.begin(devices)
-
-    def _forget(self, id_: str) -> bool:
-        subscription = self.sender.streams.pop(id_, None) or self.followers.pop(id_, None)
-        if subscription is None:
-            return False
-        subscription.leave()
-        return True
+        follower.fleet.learn(marks)
+        self.sender.add(follower)
+        follower.begin(marks)
 
     # -- commands
 
     async def _command(self, cmd: Cmd, user: User) -> None:
         device = await reads.run(registry.find, user, cmd.device, Role.OPERATOR)
         # Listen before it is issued: no state of it is missed, even by a client that subscribed to nothing.
-        self.ear.feeds |= self.fanout.attach(self.ear, {device.key: device.pk})
+        self.ear.feeds = self.ear.feeds | self.fanout.attach(self.ear, {device.key: device.pk})
         await self.fanout.join([self.ear.feeds[device.key]])
         command, new = await reads.run(
             commands.issue,
@@ -288,9 +292,6 @@ class Ear:
         """Hear for this socket."""
         self.session = session
         self.feeds: dict[str, Feed] = {}
-
-    def news(self, key: str) -> None:
-        """Take no rows."""
 
     def lost(self, key: str) -> None:
         """Hear no more of a device."""

@@ -1,7 +1,8 @@
 """This process's one member in each watched device's group; feeds its sockets with rows encoded once.
 
-The doorbell (the group) makes it quick, the check every few seconds makes it right: heads, presence, commands, fleets
-and permissions are compared with the database, memberships renewed, and whatever no doorbell told of is passed on.
+The doorbell (the group) makes it quick, the check every few seconds makes it right: heads, presence, commands and
+fleets are compared with the database, memberships renewed, and whatever no doorbell told of is passed on. Who may be
+here and see what is looked at more often (permits.py).
 Each step is a method that a test can call once; the loops hold no decisions.
 """
 
@@ -19,8 +20,10 @@ from channels.layers import get_channel_layer
 
 from dashboard import reads
 from dashboard.alarm import Alarm
-from dashboard.feeds import Feed, FleetFeed, Follower, Session, Subscriber
-from dashboard.protocol import Close
+from dashboard.cohorts import Cohorts
+from dashboard.feeds import Feed, Session, Subscriber
+from dashboard.fleets import FleetFeed, Follower
+from dashboard.permits import Permits
 from devices import groups
 
 logger = logging.getLogger(__name__)
@@ -42,9 +45,11 @@ class Fanout:
         self.sessions: set[Session] = set()
         self.feeds: dict[str, Feed] = {}
         self.fleets: dict[str, FleetFeed] = {}
+        self.cohorts = Cohorts()
         self.channel = ""
         self.checked_at = reads.now_ms()
         self.alarm = Alarm(self.checked_at)
+        self.permits = Permits(self.sessions, self.feeds, self.fleets, self._look_up)
         self._opening = asyncio.Lock()
         # Devices whose registration changed, or that turned up in a fleet that is not known to be theirs.
         self._registered: set[str] = set()
@@ -58,6 +63,7 @@ class Fanout:
                 asyncio.create_task(self._for_ever(self.receive_once), name="fanout receive"),
                 asyncio.create_task(self._for_ever(self._next_registered), name="fanout registry"),
                 asyncio.create_task(self._for_ever(self._next_check), name="fanout check"),
+                asyncio.create_task(self._for_ever(self.permits.next_look), name="fanout permits"),
             ]
 
     async def stop(self) -> None:
@@ -66,6 +72,7 @@ class Fanout:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        await self.permits.rest()
 
     async def _for_ever(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -76,6 +83,11 @@ class Fanout:
                 await asyncio.sleep(RETRY_S)
 
     # -- who watches
+
+    def enter(self, session: Session) -> None:
+        """Take in whoever was let in: it is looked after from now on, until it is discarded from `sessions`."""
+        self.sessions.add(session)
+        self.start()
 
     def attach(self, subscriber: Subscriber, devices: dict[str, int]) -> dict[str, Feed]:
         """Put a subscriber into the feeds of these devices (key → row id). It leaves them by itself."""
@@ -98,17 +110,19 @@ class Fanout:
         self.start()
         await self._renew([feed for feed in feeds if not feed.joined])
 
-    async def follow(self, follower: Follower, slug: str, pk: int) -> FleetFeed:
-        """Put a follower into a fleet's feed, and be in its group before this returns."""
-        self.start()
+    def fleet(self, slug: str, pk: int) -> FleetFeed:
+        """Return a fleet's feed."""
         fleet = self.fleets.get(slug)
         if fleet is None or fleet.pk != pk:
             fleet = self.fleets[slug] = FleetFeed(slug, pk)
         fleet.idle = False
-        fleet.followers.add(follower)
-        follower.fleet = fleet
-        await self._renew([fleet])
         return fleet
+
+    async def follow(self, follower: Follower) -> None:
+        """Put a follower into its fleet's feed, and be in the fleet's group before this returns."""
+        self.start()
+        follower.fleet.followers.add(follower)
+        await self._renew([follower.fleet])
 
     # -- membership
 
@@ -165,7 +179,7 @@ class Fanout:
     def device_frames(self, message: groups.Frames) -> None:
         """Keep the rows and wake who watches."""
         if feed := self.feeds.get(message["device"]):
-            feed.hear_frames(list(message["frames"]))
+            feed.hear_frames(list(message["frames"]), message.get("hops"))
 
     def device_state(self, message: groups.State) -> None:
         """Tell of presence."""
@@ -229,36 +243,17 @@ class Fanout:
                 as_of = fleet.heard
                 found = await reads.run(reads.summaries, fleet.pk, keys)
                 fleet.read({key: found.get(key) for key in keys}, as_of)
-            await self.audit(keys)
+            if not keys.isdisjoint(self.feeds):
+                await self.permits.look_once()
         except BaseException:
             self._look_up(keys)
             raise
 
-    async def audit(self, keys: Collection[str] | None = None) -> None:
-        """End what its user may not see any more (only of these devices), and the sockets of users who are no more."""
-        for user in {session.user_pk for session in self.sessions}:
-            watched = [feed for feed in self.feeds.values() if keys is None or feed.key in keys]
-            watched = [feed for feed in watched if any(one.session.user_pk == user for one in feed.subscribers)]
-            found = await reads.run(reads.permitted, user, [feed.key for feed in watched])
-            if found is None:
-                self._throw_out(user)
-                continue
-            for feed in watched:
-                if found.devices.get(feed.key) != feed.pk:
-                    _end(feed, user)
-            for fleet in self.fleets.values():
-                for follower in [one for one in fleet.followers if one.session.user_pk == user]:
-                    if fleet.pk not in found.fleets:
-                        follower.session.end(follower.id)
-
-    def _throw_out(self, user: int) -> None:
-        for session in [one for one in self.sessions if one.user_pk == user]:
-            session.quit(Close.NOT_AUTHENTICATED)
-
     # -- the check
 
     async def _next_check(self) -> None:
-        await asyncio.sleep(CHECK_S)
+        # A layer that forgets its members sooner is told sooner that they are there.
+        await asyncio.sleep(min(CHECK_S, getattr(self.layer, "group_expiry", CHECK_S * 3) / 3))
         await self.check_once()
 
     async def check_once(self) -> None:
@@ -269,7 +264,6 @@ class Fanout:
         await self._check_devices()
         for fleet in list(self.fleets.values()):
             await self._check_fleet(fleet)
-        await self.audit()
 
     async def _check_devices(self) -> None:
         since, self.checked_at = self.checked_at - reads.OVERLAP_MS, reads.now_ms()
@@ -302,11 +296,10 @@ def _watch(feed: Feed | FleetFeed) -> groups.Watch | groups.FleetWatch:
     return {"type": "fleet.watch", "fleet": feed.slug}
 
 
-def _end(feed: Feed, user: int | None = None) -> None:
-    """End the subscriptions to a device: all, or those of one user."""
+def _end(feed: Feed) -> None:
+    """End all subscriptions to a device."""
     for subscriber in list(feed.subscribers):
-        if user is None or subscriber.session.user_pk == user:
-            subscriber.lost(feed.key)
+        subscriber.lost(feed.key)
 
 
 _here: WeakKeyDictionary[asyncio.AbstractEventLoop, Fanout] = WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""What is known of a watched device or fleet, and who watches it. Tells its watchers; reads nothing and asks nobody.
+"""What is known of a watched device, and who watches it. Tells its watchers; reads nothing and asks nobody.
 
 Two things tell a feed: doorbells (`hear_…`) and the database (`read_…`). A read is older than a doorbell that rang
 while it went on; `as_of`, the number of doorbells heard when it began, decides.
@@ -6,16 +6,18 @@ while it went on; `as_of`, the number of doorbells heard when it began, decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from dashboard import protocol
-from dashboard.rows import Kept, Row
+from dashboard.parcel import Parcel
+from dashboard.rows import Hops, Kept, Row
+
+if TYPE_CHECKING:
+    from dashboard.permits import Pass
 
 # Commands of a device whose state is remembered, so that a check repeats nothing.
 REMEMBERED: Final = 200
-# Devices in one message of a fleet.
-FLEET_CHUNK: Final = 200
 
 Told = dict[str, Any]
 
@@ -24,14 +26,20 @@ class Session(Protocol):
     """One signed-in socket, as the feeds see it."""
 
     @property
-    def user_pk(self) -> int:
-        """Return whose it is."""
+    def pass_(self) -> Pass:
+        """Return how it was let in."""
+
+    def watching(self) -> Collection[Subscriber]:
+        """Return what listens for it now."""
 
     def say(self, text: str) -> None:
         """Send a text that needs no credit."""
 
     def wake(self) -> None:
         """Look again: a subscription has something new."""
+
+    def offer(self, sub: str, parcel: Parcel) -> bool:
+        """Send what is the same for many, if there is credit and room for it; whether there was."""
 
     def end(self, sub: str) -> None:
         """End a subscription that is not permitted any more, and say so."""
@@ -47,11 +55,19 @@ class Subscriber(Protocol):
     def session(self) -> Session:
         """Return whom it listens for."""
 
-    def news(self, key: str) -> None:
-        """Rows of this device are there, or its head moved."""
+    @property
+    def feeds(self) -> Mapping[str, Feed]:
+        """Return to which devices it listens, by key. With a device more it is another mapping (permits.py)."""
 
     def lost(self, key: str) -> None:
         """Listen to this device no longer: it is gone, or may not be seen any more."""
+
+
+class Listener(Protocol):
+    """What takes a device's rows."""
+
+    def news(self, key: str) -> None:
+        """Rows of this device are there, or its head moved."""
 
 
 class Known(NamedTuple):
@@ -74,6 +90,7 @@ class Feed:
         self.state: Told = {}
         self.commands: dict[str, Known] = {}
         self.subscribers: set[Subscriber] = set()
+        self.streams: set[Listener] = set()
         self.joined = False
         # Whether nobody watched at the last check: at the next one it is forgotten.
         self.idle = False
@@ -85,17 +102,17 @@ class Feed:
         """Whether anybody watches."""
         return bool(self.subscribers)
 
-    def hear_frames(self, rows: list[Row]) -> None:
+    def hear_frames(self, rows: list[Row], hops: Hops | None = None) -> None:
         """Keep rows and wake who watches."""
-        self.kept.add(rows)
+        self.kept.add(rows, hops)
         self.moved(rows[-1][0])
 
     def moved(self, head: int) -> None:
         """Take note of a head; wake those who are behind it."""
         if head > self.head:
             self.head = head
-            for subscriber in self.subscribers:
-                subscriber.news(self.key)
+            for stream in list(self.streams):
+                stream.news(self.key)
 
     def say(self, text: str, but: Session | None = None) -> None:
         """Tell every socket that watches this device, once."""
@@ -147,118 +164,3 @@ class Feed:
             del self.commands[next(iter(self.commands))]
         if known is None or known[1:] != now[1:]:
             self.say(protocol.text(kind="cmd_state", **message), but)
-
-
-class Mark(NamedTuple):
-    """What tells that a device's summary changed."""
-
-    name: str
-    seq: int
-    presence: str
-    since: int
-
-
-def mark_of(summary: Told) -> Mark:
-    """Return the mark of a summary."""
-    return Mark(*(summary[field] for field in Mark._fields))
-
-
-class Follower:
-    """A subscription to a fleet. What comes before its first picture waits, or the older would come last."""
-
-    def __init__(self, session: Session, sub: str) -> None:
-        """Wait for the first picture."""
-        self.session = session
-        self.id = sub
-        self.fleet: FleetFeed | None = None
-        self._waiting: list[str] | None = []
-
-    def leave(self) -> None:
-        """Listen no longer."""
-        if self.fleet is not None:
-            self.fleet.followers.discard(self)
-
-    def tell(self, devices: str) -> None:
-        """Send encoded summaries."""
-        if self._waiting is None:
-            self.session.say(f'{{"type":"fleet","id":{protocol.encode(self.id).decode()},"devices":{devices}}}')
-        else:
-            self._waiting.append(devices)
-
-    def begin(self, devices: dict[str, Told]) -> None:
-        """Send the first picture, and what has come since."""
-        head = {key: summary["seq"] for key, summary in devices.items()}
-        self.session.say(protocol.text(kind="ok", id=self.id, head=head, recovered=True))
-        waiting, self._waiting = self._waiting or [], None
-        for text in [*encoded_chunks(devices), *waiting]:
-            self.tell(text)
-
-
-class FleetFeed:
-    """One watched fleet: what its followers were told, and who they are."""
-
-    def __init__(self, slug: str, pk: int) -> None:
-        """Know nobody yet."""
-        self.slug = slug
-        self.pk = pk
-        self.followers: set[Follower] = set()
-        self.told: dict[str, Mark] = {}
-        self.joined = False
-        self.idle = False
-        self.heard = 0
-        self._heard_of: dict[str, int] = {}
-
-    @property
-    def watched(self) -> bool:
-        """Whether anybody follows."""
-        return bool(self.followers)
-
-    def hear(self, devices: dict[str, Told]) -> set[str]:
-        """Tell what a doorbell said of the fleet's devices; return those that are not known to be its own."""
-        self.heard += 1
-        own = {key: summary for key, summary in devices.items() if key in self.told}
-        self._heard_of.update(dict.fromkeys(own, self.heard))
-        self._tell(own)
-        return set(devices) - set(own)
-
-    def read(self, devices: dict[str, Told | None], as_of: int) -> None:
-        """Tell what the database says (None: it is not in the fleet), unless a doorbell knew better meanwhile."""
-        news: dict[str, Told | None] = {}
-        for key, summary in devices.items():
-            before = self.told.get(key)
-            if summary is None:
-                # Only what was shown is said to be gone: other fleets' devices are nobody's business here.
-                if before is not None:
-                    news[key] = None
-            elif self._heard_of.get(key, 0) <= as_of and mark_of(summary) != before:
-                news[key] = summary
-        self._tell(news)
-
-    def changed(self, marks: dict[str, Mark]) -> set[str]:
-        """Return the devices that are not as they were told."""
-        told = {key for key, mark in marks.items() if self.told.get(key) != mark}
-        return told | (set(self.told) - set(marks))
-
-    def learn(self, devices: dict[str, Told], as_of: int) -> None:
-        """Take a first picture for known; what others were told otherwise is left to the check."""
-        for key, summary in devices.items():
-            if self._heard_of.get(key, 0) <= as_of:
-                self.told.setdefault(key, mark_of(summary))
-
-    def _tell(self, devices: dict[str, Told] | dict[str, Told | None]) -> None:
-        for key, summary in devices.items():
-            if summary is None:
-                self.told.pop(key, None)
-                self._heard_of.pop(key, None)
-            else:
-                self.told[key] = mark_of(summary)
-        for text in encoded_chunks(devices) if devices else ():
-            for follower in self.followers:
-                follower.tell(text)
-
-
-def encoded_chunks(devices: dict[str, Told] | dict[str, Told | None]) -> Iterable[str]:
-    """Encode summaries in parts of bounded size; one at least."""
-    items = list(devices.items())
-    for at in range(0, max(1, len(items)), FLEET_CHUNK):
-        yield protocol.encode(dict(items[at : at + FLEET_CHUNK])).decode()

@@ -9,17 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import User
 from django.db import close_old_connections
 from django.db.models import Q, QuerySet
-from knox.auth import TokenAuthentication
-from rest_framework.exceptions import APIException
 
-from dashboard.feeds import Mark
 from dashboard.protocol import MAX_BEHIND, Since
 from devices import registry, telemetry, values
 from devices.errors import device_unknown
@@ -174,22 +171,6 @@ def changes(pks: list[int], since: int) -> Changes:
     return Changes(heads, _as_messages(moved))
 
 
-class Permitted(msgspec.Struct, frozen=True):
-    """What a user may see now: key → row id of devices, row ids of fleets."""
-
-    devices: dict[str, int]
-    fleets: set[int]
-
-
-def permitted(user_pk: int, keys: list[str]) -> Permitted | None:
-    """Return which of these devices, and which fleets, a user may see; None when there is no such active user."""
-    user = User.objects.filter(pk=user_pk, is_active=True).first()
-    if user is None:
-        return None
-    devices = registry.visible_to(user).filter(key__in=keys).values_list("key", "pk")
-    return Permitted(dict(devices), set(registry.fleets_of(user).values_list("pk", flat=True)))
-
-
 def fleet_id(user: User, slug: str) -> int:
     """Return the fleet's row id, or refuse."""
     return registry.find_fleet(user, slug).pk
@@ -203,19 +184,22 @@ def summaries(fleet: int, keys: set[str] | None = None) -> dict[str, dict[str, A
     return {head.device.key: telemetry.summary(head.device.name, head) for head in heads}
 
 
+class Mark(NamedTuple):
+    """What tells that a device's summary changed."""
+
+    name: str
+    seq: int
+    presence: str
+    since: int
+
+
+def mark_of(summary: dict[str, Any]) -> Mark:
+    """Return the mark of a summary."""
+    return Mark(*(summary[field] for field in Mark._fields))
+
+
 def marks(fleet: int) -> dict[str, Mark]:
     """Return what tells for each device of a fleet whether its summary changed."""
     fields = ("device__key", "device__name", "seq", "presence", "since")
     rows = Head.objects.filter(device__fleet_id=fleet).values_list(*fields)
     return {key: Mark(*mark) for key, *mark in rows}
-
-
-def user_of_token(token: str) -> User | None:
-    """Return the active user of a REST token; None when it is wrong, expired, or its user was deactivated."""
-    if not (token.isascii() and token.isprintable()):
-        return None
-    try:
-        user, _ = TokenAuthentication().authenticate_credentials(token.encode())
-    except APIException:
-        return None
-    return None if user is None or isinstance(user, AnonymousUser) else user

@@ -44,6 +44,9 @@ class Part(NamedTuple):
     text: str
 
 
+Hops = Sequence[int]  # when the newest row of several was received, committed, announced (ms)
+
+
 class Kept:
     """The newest rows of one device, always without a hole."""
 
@@ -51,12 +54,15 @@ class Kept:
         """Start empty."""
         self._rows: deque[Coded] = deque()
         self._size = 0
+        # How the newest row came here; None: no doorbell brought it.
+        self.hops: Hops | None = None
         # Cursor → all that follows it. Who is up to date stands where the others stand.
         self._parts: dict[int, Part] = {}
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[Row], hops: Hops | None = None) -> None:
         """Append rows in order; old news is skipped, and a hole makes what is before it useless."""
         self._parts.clear()
+        self.hops = hops
         for row in rows:
             last = self._rows[-1].seq if self._rows else row[0] - 1
             if row[0] <= last:
@@ -72,6 +78,11 @@ class Kept:
         while len(self._rows) > KEPT or self._size > KEPT_SIZE:
             self._size -= len(self._rows.popleft().text)
 
+    @property
+    def last(self) -> int:
+        """Return the seq of the newest row; 0: there is none."""
+        return self._rows[-1].seq if self._rows else 0
+
     def after(self, cursor: int, limit: int) -> list[Coded]:
         """Return at most `limit` of what follows the cursor without a hole; nothing when that is not here."""
         if not self._rows or self._rows[0].seq > cursor + 1:
@@ -83,7 +94,7 @@ class Kept:
         """Return all that follows the cursor, put together once for all who stand there; None when it is not here."""
         part = self._parts.get(cursor)
         if part is None and (coded := self.after(cursor, KEPT)):
-            part = self._parts[cursor] = part_of(coded, cursor, None, "all")
+            part = self._parts[cursor] = part_of(coded, cursor, None, "all", self.hops)
         return part
 
 
@@ -104,21 +115,20 @@ def fitting(rows: list[Coded], size: int) -> list[Coded]:
     return rows
 
 
-def fragment(rows: Sequence[Coded], prev: int, metrics: frozenset[str] | None, mode: str) -> str:
-    """Encode one device's part of a data message: {"prev":…,"frames":[…]}."""
-    if mode == "latest" and len(rows) > 1:
+def part_of(
+    rows: Sequence[Coded], prev: int, metrics: frozenset[str] | None, mode: str, hops: Hops | None = None
+) -> Part:
+    """Make one device's part of a data message, {"prev":…,"frames":[…]}, of rows, of which there is one at least."""
+    size = sum(len(coded.text) for coded in rows)
+    last, amount = rows[-1].seq, len(rows)
+    if mode == "latest" and amount > 1:
         rows = [code(latest([coded.row for coded in rows]))]
     if metrics is None:
         texts = [coded.text for coded in rows]
     else:
         texts = [encode(_only(coded.row, metrics)).decode() for coded in rows]
-    return f'{{"prev":{prev},"frames":[{",".join(texts)}]}}'
-
-
-def part_of(rows: Sequence[Coded], prev: int, metrics: frozenset[str] | None, mode: str) -> Part:
-    """Make a part of rows, of which there is one at least."""
-    size = sum(len(coded.text) for coded in rows)
-    return Part(rows[-1].seq, len(rows), size, fragment(rows, prev, metrics, mode))
+    came = f',"hops":{encode(hops).decode()}' if hops else ""
+    return Part(last, amount, size, f'{{"prev":{prev},"frames":[{",".join(texts)}]{came}}}')
 
 
 def latest(rows: Sequence[Row]) -> Row:
@@ -137,8 +147,13 @@ def _only(row: Row, metrics: frozenset[str]) -> Row:
     return [row[0], row[1], {name: value for name, value in row[2].items() if name in metrics}, row[3]]
 
 
-def data(sub: str, phase: str, fragments: dict[str, str], *, more: bool = False) -> str:
-    """Put one data message together from encoded parts."""
-    parts = ",".join(f'"{key}":{part}' for key, part in fragments.items())
-    tail = ',"more":true' if more else ""
-    return f'{{"type":"data","id":{encode(sub).decode()},"phase":"{phase}","devices":{{{parts}}}{tail}}}'
+def data(phase: str, parts: dict[str, Part], **more: int | bool) -> str:
+    """Put one data message together from encoded parts; without its beginning, which names the subscription."""
+    devices = ",".join(f'"{key}":{part.text}' for key, part in parts.items())
+    tail = "".join(f',"{name}":{encode(value).decode()}' for name, value in more.items())
+    return f'"phase":"{phase}","devices":{{{devices}}}{tail}}}'
+
+
+def addressed(kind: str, sub: str, rest: str) -> str:
+    """Put the beginning to a message of a subscription: `rest` is the same for all who get it."""
+    return f'{{"type":"{kind}","id":{encode(sub).decode()},{rest}'

@@ -10,14 +10,18 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Collection
+from typing import Final, Protocol
 
 from dashboard import protocol
+from dashboard.feeds import Subscriber
+from dashboard.parcel import Parcel
 from dashboard.protocol import Close, Window
-from dashboard.stream import Stream
 
 logger = logging.getLogger(__name__)
+
+# What may wait for a client that takes nothing: as much as the answer to several large subscriptions.
+MAX_WAITING: Final = 1_048_576
 
 
 class Socket(Protocol):
@@ -30,33 +34,107 @@ class Socket(Protocol):
         """Close."""
 
 
+class Gate(Protocol):
+    """Closed while the pipe to the client is full (hub.pace)."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it takes more now."""
+
+    async def passed(self) -> None:
+        """Wait until it does."""
+
+
+class AlwaysOpen:
+    """The gate of a server that waits in `send` by itself."""
+
+    open: Final = True
+
+    async def passed(self) -> None:
+        """Go on."""
+
+
+class Source(Subscriber, Protocol):
+    """A subscription, as far as the sender is concerned."""
+
+    id: str
+
+    @property
+    def due(self) -> Collection[str]:
+        """Return what there is to send; empty: nothing."""
+
+    @property
+    def live(self) -> bool:
+        """Whether all history was sent: then one message a turn."""
+
+    async def next_parcel(self) -> Parcel:
+        """Take what is due, as much as one message holds."""
+
+    def cross_seam(self) -> bool:
+        """Go live once all history was sent; whether it did so now."""
+
+    def settle(self) -> None:
+        """Nothing is due any more."""
+
+    def leave(self) -> None:
+        """Listen no longer."""
+
+
 class Sender:
     """The outgoing side of one socket."""
 
-    def __init__(self, socket: Socket, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, socket: Socket, gate: Gate | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """Have nothing to say yet."""
         self.socket = socket
+        self.gate = gate or AlwaysOpen()
         self.clock = clock
-        self.streams: dict[str, Stream] = {}
+        self.sources: dict[str, Source] = {}
         self.window = Window()
         # Once set, nothing is sent but what was said before.
         self.closing: int | None = None
         self._words: deque[str] = deque()
+        self._waiting = 0
         self._paced = 0.0
         self._news = asyncio.Event()
+        self._stuck: asyncio.Timeout | None = None
         # Whether rows are known to wait, for the pace or for credit: then more of them are no news.
         self._held = False
 
     def say(self, text: str) -> None:
-        """Send a text that needs no credit."""
-        if self.closing is None:
-            self._words.append(text)
-            self._news.set()
-
-    def add(self, stream: Stream) -> None:
-        """Serve a subscription from now on."""
-        self.streams[stream.id] = stream
+        """Send a text that needs no credit. Who lets them pile up is not served any more."""
+        if self.closing is not None:
+            return
+        self._words.append(text)
+        self._waiting += len(text)
+        if self._waiting > MAX_WAITING:
+            self._give_up()
         self._news.set()
+
+    def offer(self, sub: str, parcel: Parcel) -> bool:
+        """Send what is the same for many, if there is credit and room for it; whether there was."""
+        if self.closing is None and (self.window.left <= 0 or not self.gate.open):
+            return False
+        self._utter(sub, parcel)
+        return True
+
+    def _utter(self, sub: str, parcel: Parcel) -> None:
+        for note in parcel.noted(sub):
+            self.say(note)
+        if (data := parcel.addressed(sub)) is not None:
+            self.window.spend(self.clock())
+            self.say(data)
+
+    def add(self, source: Source) -> None:
+        """Serve a subscription from now on."""
+        self.sources[source.id] = source
+        self._news.set()
+
+    def drop(self, sub: str) -> bool:
+        """Serve it no longer; whether there was such a subscription."""
+        source = self.sources.pop(sub, None)
+        if source is not None:
+            source.leave()
+        return source is not None
 
     def give(self, credit: int) -> None:
         """Take credit back."""
@@ -73,6 +151,8 @@ class Sender:
         if self.closing is None:
             self.closing = code
             self._news.set()
+            if self._stuck is not None:  # nobody takes what was said before
+                self._stuck.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Send until it is time to close."""
@@ -88,8 +168,8 @@ class Sender:
     async def turn(self) -> None:
         """Send what can be sent now."""
         await self._speak()
-        for stream in list(self.streams.values()):
-            await self._cross_seam(stream)  # needs neither credit nor pace
+        for source in list(self.sources.values()):
+            await self._cross_seam(source)  # needs neither credit nor pace
         now = self.clock()
         if self._rows_wait() and self.window.patience(now) == 0:
             self.quit(Close.TIMEOUT)
@@ -114,40 +194,64 @@ class Sender:
         self._news.clear()
 
     def _rows_wait(self) -> bool:
-        return any(stream.due for stream in self.streams.values())
+        return any(source.due for source in self.sources.values())
+
+    async def passed(self) -> None:
+        """Wait until the client takes what it was sent; for so long, and it is as good as gone."""
+        if self.gate.open:
+            return
+        try:
+            async with asyncio.timeout(protocol.CREDIT_TIMEOUT_S) as self._stuck:
+                await self.gate.passed()
+        except TimeoutError:
+            self._give_up()
+        finally:
+            self._stuck = None
+
+    def _give_up(self) -> None:
+        self._words.clear()
+        self._waiting = 0
+        self.quit(Close.TIMEOUT)
 
     async def _speak(self) -> None:
         while self._words:
-            await self.socket.send(text_data=self._words.popleft())
+            await self.passed()
+            if not self._words:
+                return
+            text = self._words.popleft()
+            self._waiting -= len(text)
+            await self.socket.send(text_data=text)
 
     async def _send_rows(self) -> None:
         """Let each subscription send what is due; next time another is the first: little credit reaches all."""
-        for stream in list(self.streams.values()):
-            await self._serve(stream)
-        if (first := next(iter(self.streams), None)) is not None:
-            self.streams[first] = self.streams.pop(first)
+        for source in list(self.sources.values()):
+            await self._serve(source)
+        if (first := next(iter(self.sources), None)) is not None:
+            self.sources[first] = self.sources.pop(first)
 
-    async def _serve(self, stream: Stream) -> None:
+    async def _serve(self, source: Source) -> None:
         """Send one message of a live subscription, or history as far as credit goes; then the seam."""
-        while stream.due and self.window.left > 0 and self._has(stream):
-            parcel = await stream.next_parcel()
+        while source.due and self.window.left > 0 and self._has(source):
+            parcel = await source.next_parcel()
             await self._speak()
-            if not self._has(stream):
+            if not self._has(source):
                 return  # it was ended while we read
-            for text in parcel.notes:
-                await self.socket.send(text_data=text)
-            if parcel.data is not None:
-                self.window.spend(self.clock())
+            self._utter(source.id, parcel)
+            if parcel.tail is not None:
                 self._paced = self.clock() + protocol.PACE_S
-                await self.socket.send(text_data=parcel.data)
-            if stream.live:
+            await self._speak()
+            if source.live:
                 break
-        await self._cross_seam(stream)
+        await self._cross_seam(source)
 
-    async def _cross_seam(self, stream: Stream) -> None:
-        if self._has(stream) and stream.cross_seam():
-            await self.socket.send(text_data=protocol.text(kind="live", id=stream.id))
-            self._news.set()
+    async def _cross_seam(self, source: Source) -> None:
+        if not self._has(source):
+            return
+        if source.cross_seam():
+            self.say(protocol.text(kind="live", id=source.id))
+            await self._speak()
+        if not source.due:
+            source.settle()
 
-    def _has(self, stream: Stream) -> bool:
-        return self.closing is None and self.streams.get(stream.id) is stream
+    def _has(self, source: Source) -> bool:
+        return self.closing is None and self.sources.get(source.id) is source

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard import rows
-from dashboard.rows import Kept, code, data, fitting, fragment, latest, unbroken
+from dashboard.rows import Kept, addressed, code, data, fitting, latest, part_of, unbroken
 
 
 def row(seq: int, ts: int | None = None, flags: int = 0, **values: Any) -> list[Any]:
@@ -102,14 +102,14 @@ def test_a_message_takes_what_has_room_and_one_row_at_least() -> None:
 
 def test_a_fragment_has_its_cursor_and_its_rows() -> None:
     coded = [code(row(8)), code(row(9))]
-    assert json.loads(fragment(coded, 7, None, "all")) == {"prev": 7, "frames": [row(8), row(9)]}
+    assert json.loads(part_of(coded, 7, None, "all").text) == {"prev": 7, "frames": [row(8), row(9)]}
 
 
 def test_metrics_that_were_not_asked_for_leave_an_empty_row_so_that_the_cursor_has_no_hole() -> None:
     coded = [code(row(8, t=1, u=2)), code(row(9, u=3))]
-    part = json.loads(fragment(coded, 7, frozenset({"t"}), "all"))
+    part = json.loads(part_of(coded, 7, frozenset({"t"}), "all").text)
     assert part == {"prev": 7, "frames": [row(8, t=1), [9, 90, {}, 0]]}
-    assert json.loads(fragment(coded, 7, frozenset(), "all"))["frames"] == [[8, 80, {}, 0], [9, 90, {}, 0]]
+    assert json.loads(part_of(coded, 7, frozenset(), "all").text)["frames"] == [[8, 80, {}, 0], [9, 90, {}, 0]]
 
 
 def test_the_latest_value_is_the_newest_by_time_not_the_last_to_arrive() -> None:
@@ -117,18 +117,19 @@ def test_the_latest_value_is_the_newest_by_time_not_the_last_to_arrive() -> None
     assert latest([row(1, ts=10, t=1), row(2, ts=20, v=2), late]) == [3, 20, {"t": 1, "u": 0, "v": 2}, 0]
     assert latest([row(1, ts=10, t=1), row(2, ts=10, t=2)]) == [2, 10, {"t": 2}, 0]
     coded = [code(row(1, ts=10, t=1, u=1)), code(row(2, ts=20, t=2))]
-    part = json.loads(fragment(coded, 0, frozenset({"t"}), "latest"))
+    part = json.loads(part_of(coded, 0, frozenset({"t"}), "latest").text)
     assert part == {"prev": 0, "frames": [[2, 20, {"t": 2}, 0]]}
 
 
 @pytest.mark.parametrize("sub", ["a", 'a"b', "\\", "é💧", "</script>", "\x00\n"])
 def test_a_data_message_is_json_whatever_the_id(sub: str) -> None:
-    parts = {"p": fragment([code(row(1))], 0, None, "all"), "q": fragment([], 4, None, "all")}
-    assert json.loads(data(sub, "history", parts, more=True)) == {
+    parts = {"p": part_of([code(row(1))], 0, None, "all"), "q": part_of([code(row(5))], 4, None, "all", (1, 2, 3))}
+    assert json.loads(addressed("data", sub, data("history", parts, more=True, sent=7))) == {
         "type": "data",
         "id": sub,
         "phase": "history",
-        "devices": {"p": {"prev": 0, "frames": [row(1)]}, "q": {"prev": 4, "frames": []}},
+        "devices": {"p": {"prev": 0, "frames": [row(1)]}, "q": {"prev": 4, "frames": [row(5)], "hops": [1, 2, 3]}},
         "more": True,
+        "sent": 7,
     }
-    assert "more" not in json.loads(data(sub, "live", {}))
+    assert "more" not in json.loads(addressed("data", sub, data("live", {})))

@@ -104,8 +104,8 @@ class Live:
         if message["type"] == "data":
             for key, part in message["devices"].items():
                 self._take(message["id"], key, part)
-            if self.credits:
-                await self.say("credit", n=1)
+        if message["type"] in {"data", "fleet"} and self.credits:
+            await self.say("credit", n=1)
         return message
 
     def _take(self, sub: str, key: str, part: dict[str, Any]) -> None:

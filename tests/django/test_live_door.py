@@ -315,8 +315,7 @@ async def test_a_failing_read_of_history_closes_the_socket(
     async with signed_in(alice) as live:
         await live.sub("pump-1")
         await live.until("live")
-        hub_rows = "dashboard.stream.rows.fragment"
-        monkeypatch.setattr(hub_rows, fail(ZeroDivisionError()))
+        monkeypatch.setattr("dashboard.stream.rows.part_of", fail(ZeroDivisionError()))
         await publish("pump-1")
         assert await live.code() == 4500
 

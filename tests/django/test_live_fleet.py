@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 async def follow(live: Live, slug: str = "greenhouse") -> dict[str, Any]:
     """Follow a fleet; return its first picture."""
     await live.say("sub", id="f", fleet=slug)
-    return dict((await live.until("fleet"))["devices"])
+    empty = not (await live.until("ok"))["head"]
+    return {} if empty else dict((await live.until("fleet"))["devices"])
 
 
 async def ring(slug: str, *keys: str) -> None:
@@ -43,9 +44,12 @@ async def test_the_first_picture_has_all_devices(alice: User, pump: Device, kett
         assert set(picture["pump-1"]) == {"name", "presence", "because", "since", "seq", "ts", "values", "times"}
 
 
-async def test_an_empty_fleet_has_an_empty_picture(alice: User) -> None:
+async def test_an_empty_fleet_says_so_and_shows_its_first_device(alice: User, greenhouse: Fleet) -> None:
     async with signed_in(alice) as live:
-        assert await follow(live) == {}
+        await live.say("sub", id="f", fleet="greenhouse")
+        assert (await live.until("ok"))["head"] == {}
+        await run(registry.create, "new-1", greenhouse)
+        assert set((await live.until("fleet"))["devices"]) == {"new-1"}
 
 
 @pytest.fixture
@@ -80,7 +84,7 @@ async def test_a_doorbell_is_passed_on(alice: User, pump: Device) -> None:
 
 
 async def test_a_big_picture_comes_in_parts(alice: User, greenhouse: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.feeds.FLEET_CHUNK", 2)
+    monkeypatch.setattr("dashboard.fleets.FLEET_CHUNK", 2)
     await run(lambda: [registry.create(f"d{index}", greenhouse) for index in range(5)])
     async with signed_in(alice) as live:
         await live.say("sub", id="f", fleet="greenhouse")
@@ -157,7 +161,7 @@ async def test_what_is_told_while_we_join_comes_after_the_first_picture(
         monkeypatch.setattr(reads, "run", run_and_ring)
         assert (await follow(live))["pump-1"]["values"] == {}
         await other.until("fleet")
-        assert (await told(live))[-1]["pump-1"]["values"] == {"temp": 9}
+        assert (await live.until("fleet"))["devices"]["pump-1"]["values"] == {"temp": 9}
 
 
 async def test_two_who_follow_are_both_told_and_one_who_left_is_not(hub: Fanout, alice: User, pump: Device) -> None:

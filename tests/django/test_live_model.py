@@ -16,10 +16,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dashboard import protocol, reads, rows
+from dashboard.cohorts import Cohort, Cohorts, Subscription
 from dashboard.feeds import Feed
+from dashboard.parcel import Parcel
 from dashboard.protocol import Since, Sub
 from dashboard.sender import Sender
-from dashboard.stream import Stream
 from devices import telemetry
 from devices.models import Head
 
@@ -68,6 +69,7 @@ class Client:
     """Has what it was sent; believes nothing that does not follow from what it has."""
 
     def __init__(self) -> None:
+        self.began: dict[str, int] = {}
         self.cursor: dict[str, int] = {}
         self.rows: dict[str, list[int]] = {key: [] for key in DEVICES}
         self.missing: dict[str, set[int]] = {key: set() for key in DEVICES}
@@ -105,22 +107,17 @@ class Client:
         self.cursor[key] = last
 
 
-class World:
-    """One hub process with one client. It is the client's session and socket, and its clock."""
+class Peer:
+    """One client with its socket, which it also is, and its session."""
 
     user_pk = 1
 
-    def __init__(self, steps: Iterator[Step]) -> None:
-        self.steps = steps
-        self.now = 0.0
-        self.journal = Journal()
-        self.feeds = {key: Feed(key, pk) for pk, key in enumerate(DEVICES)}
+    def __init__(self, world: "World") -> None:
+        self.world = world
         self.client = Client()
-        self.reading = False
-        self.stream: Stream | None = None
-        self.sender = Sender(self, clock=lambda: self.now)
-
-    # -- the socket and the session
+        self.subscription: Subscription | None = None
+        self.sender = Sender(self, clock=lambda: world.now)
+        self.turning = False
 
     async def send(self, text_data: str) -> None:
         self.client.take(json.loads(text_data))
@@ -131,6 +128,9 @@ class World:
     def say(self, text: str) -> None:
         self.sender.say(text)
 
+    def offer(self, sub: str, parcel: Parcel) -> bool:
+        return self.sender.offer(sub, parcel)
+
     def wake(self) -> None:
         """The test takes turns of its own."""
 
@@ -140,24 +140,98 @@ class World:
     def quit(self, code: int) -> None:
         raise AssertionError(code)
 
+    async def turn(self) -> None:
+        if not self.turning:
+            self.turning = True
+            await self.sender.turn()
+            self.turning = False
+
+    def give(self, count: int) -> None:
+        given = min(count, self.client.owed)
+        if given:
+            self.client.owed -= given
+            self.sender.window.give(given)
+
+    async def join(self) -> None:
+        """(Re)connect: a new socket, the old cursor; in the order that the consumer has."""
+        if self.turning:
+            return
+        self.turning = True
+        if self.subscription is not None:
+            self.subscription.leave()
+        client, world = self.client, self.world
+        client.owed, client.live = 0, False
+        self.sender = Sender(self, clock=lambda: world.now)
+        self.subscription = Subscription(Sub(id="a", devices=list(DEVICES)), self, world.cohorts)
+        self.subscription.feeds = dict(world.feeds)
+        since = Since(cursor=dict(client.cursor)) if client.cursor else None
+        starts = await world.run(world.starts, since)
+        self.subscription.stream.begin(world.feeds, starts)
+        for start in starts:
+            client.began.setdefault(start.key, start.cursor)
+            client.cursor.setdefault(start.key, start.cursor)
+            if start.skipped:
+                client.miss(start.key, *start.skipped[:2])
+            assert client.cursor[start.key] == start.cursor
+        self.sender.sources["a"] = self.subscription
+        self.turning = False
+
+    @property
+    def at_rest(self) -> bool:
+        subscription = self.subscription
+        return subscription is not None and self.client.live and subscription.cohort is not None and not self.owing
+
+    @property
+    def owing(self) -> bool:
+        return self.subscription is not None and bool(self.subscription.stream.due)
+
+
+class World:
+    """One hub process with two clients that watch the same; and their clock."""
+
+    def __init__(self, steps: Iterator[Step]) -> None:
+        self.steps = steps
+        self.now = 0.0
+        self.journal = Journal()
+        self.feeds = {key: Feed(key, pk) for pk, key in enumerate(DEVICES)}
+        self.cohorts = Cohorts()
+        self.peers = [Peer(self), Peer(self)]
+
     # -- the database, which takes its time
 
     async def run(self, read: Callable[..., Any], *args: Any) -> Any:
-        self.reading = True
-        self._something()
+        await self._something()
         found = read(*args)
-        self._something()
-        self.reading = False
+        await self._something()
         return found
 
-    def _something(self) -> None:
-        """Do what does not touch the socket, while a read goes on."""
+    async def _something(self) -> None:
+        """Do other things while a read goes on."""
         for step in itertools.islice(self.steps, 3):
-            self.outside(step)
+            await self.step(step)
+
+    def starts(self, since: Since | None) -> list[reads.Start]:
+        heads = [Head(device_id=pk, seq=self.journal.head[key]) for pk, key in enumerate(DEVICES)]
+        return [reads._start(key, head, since, 0, []) for key, head in zip(DEVICES, heads, strict=True)]
 
     # -- the steps
 
+    async def step(self, step: Step) -> None:
+        match step:
+            case "tick", _, _:
+                await self.tick()
+            case "credit", key, count:
+                self.peer(key).give(count)
+            case "turn", key, _:
+                self.now += protocol.PACE_S
+                await self.peer(key).turn()
+            case "cut", key, _:
+                await self.peer(key).join()
+            case _:
+                self.outside(step)
+
     def outside(self, step: Step) -> None:
+        """Do what happens to the hub."""
         match step:
             case "store", key, count:
                 self.journal.store(key, count)
@@ -172,61 +246,26 @@ class World:
                 self.feeds[key].moved(self.journal.head[key])
             case "prune", key, count:
                 self.journal.prune(key, count)
-            case "credit", _, count if self.client.owed:
-                given = min(count, self.client.owed)
-                self.client.owed -= given
-                self.sender.window.give(given)
 
-    async def step(self, step: Step) -> None:
-        if step[0] == "turn":
-            await self.turn()
-        elif step[0] == "cut":
-            await self.join()
-        else:
-            self.outside(step)
+    def peer(self, key: str) -> Peer:
+        return self.peers[DEVICES.index(key)]
 
-    async def turn(self) -> None:
-        self.now += protocol.PACE_S
-        await self.sender.turn()
-
-    async def join(self) -> None:
-        """(Re)connect: a new socket, the old cursor; in the order that the consumer has."""
-        if self.stream is not None:
-            self.stream.leave()
-        client = self.client
-        client.owed, client.live = 0, False
-        self.sender = Sender(self, clock=lambda: self.now)
-        self.stream = Stream(Sub(id="a", devices=list(DEVICES)), self)
-        self.stream.feeds = dict(self.feeds)
-        for feed in self.feeds.values():
-            feed.subscribers.add(self.stream)
-        since = Since(cursor=dict(client.cursor)) if client.cursor else None
-        starts = await self.run(self._starts, since)
-        self.stream.begin(starts)
-        for start in starts:
-            client.cursor.setdefault(start.key, start.cursor)
-            if start.skipped:
-                client.miss(start.key, *start.skipped[:2])
-            assert client.cursor[start.key] == start.cursor
-        self.sender.streams["a"] = self.stream
-
-    def _starts(self, since: Since | None) -> list[reads.Start]:
-        heads = [Head(device_id=pk, seq=self.journal.head[key]) for pk, key in enumerate(DEVICES)]
-        return [reads._start(key, head, since, 0, []) for key, head in zip(DEVICES, heads, strict=True)]
+    async def tick(self) -> None:
+        for cohort in list(self.cohorts._known.values()):
+            if cohort.stream.due and not cohort.busy:
+                await cohort.tick()
 
     async def settle(self) -> None:
-        """All is quiet, the client takes everything, and a check comes."""
-        for key in DEVICES:
-            self.outside(("check", key, 0))
+        """All is quiet, the clients take everything, and a check comes."""
         for _ in range(300):
-            self.outside(("credit", "", 99))
-            await self.turn()
-            if self.client.live and not self.stream_is_due():
+            for key in DEVICES:
+                for kind in ("check", "credit", "turn", "tick"):
+                    await self.step((kind, key, 99))
+            if all(peer.at_rest for peer in self.peers):
+                for peer in self.peers:
+                    await peer.turn()
                 return
         raise AssertionError("it never comes to rest")
-
-    def stream_is_due(self) -> bool:
-        return self.stream is not None and bool(self.stream.due)
 
 
 async def play(steps: list[Step]) -> None:
@@ -234,22 +273,28 @@ async def play(steps: list[Step]) -> None:
     fake = world.journal
     with (
         patch.object(reads, "run", world.run),
+        patch.object(Cohort, "wake", lambda _: None),
         patch.object(telemetry, "after", fake.after),
         patch.object(telemetry, "first_seq", fake.first_seq),
     ):
-        await world.join()
-        began = dict(world.client.cursor)
+        for peer in world.peers:
+            await peer.join()
         for step in world.steps:
             await world.step(step)
         await world.settle()
-    for key in DEVICES:
-        client, head = world.client, world.journal.head[key]
-        assert client.rows[key] == sorted(set(client.rows[key]))
-        assert not set(client.rows[key]) & client.missing[key]
-        assert set(client.rows[key]) | client.missing[key] == set(range(began[key] + 1, head + 1))
-        # Nothing is given up that could be had, unless it was too far behind.
-        behind = {seq for seq in client.missing[key] if seq >= world.journal.first[key]}
-        assert not behind or head > protocol.MAX_BEHIND
+    for peer, key in itertools.product(world.peers, DEVICES):
+        check(peer.client, world.journal, key)
+    assert len(world.cohorts) == 1
+
+
+def check(client: Client, journal: Journal, key: str) -> None:
+    began, head = client.began[key], journal.head[key]
+    assert client.rows[key] == sorted(set(client.rows[key]))
+    assert not set(client.rows[key]) & client.missing[key]
+    assert set(client.rows[key]) | client.missing[key] == set(range(began + 1, head + 1))
+    # Nothing is given up that could be had, unless it was too far behind.
+    behind = {seq for seq in client.missing[key] if seq >= journal.first[key]}
+    assert not behind or head > protocol.MAX_BEHIND
 
 
 KEYS = st.sampled_from(DEVICES)
@@ -257,7 +302,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("store"), KEYS, st.integers(1, 4)),
         st.tuples(st.sampled_from(["ring", "ring", "ring", "lose", "double"]), KEYS, st.integers(0, 5)),
-        st.tuples(st.sampled_from(["turn", "turn", "turn", "turn", "check"]), KEYS, st.just(0)),
+        st.tuples(st.sampled_from(["turn", "turn", "turn", "tick", "tick", "tick", "check"]), KEYS, st.just(0)),
         st.tuples(st.just("credit"), KEYS, st.integers(1, 3)),
         st.tuples(st.sampled_from(["cut", "prune"]), KEYS, st.sampled_from([1, 5, 99])),
         st.tuples(st.sampled_from(["store", "turn"]), KEYS, st.sampled_from([10, 60])),
