@@ -48,6 +48,11 @@ class Heard(msgspec.Struct):
         }
 
 
+def known(bridges: dict[str, Heard], now: int) -> dict[str, Heard]:
+    """Return those of them that were heard of in the last minutes."""
+    return {name: heard for name, heard in list(bridges.items()) if now - heard.at < FORGET_MS}
+
+
 class Pulses:
     """All bridges, as one process hears of them. Times in ms."""
 
@@ -71,10 +76,6 @@ class Pulses:
         self.bridges[name] = told
         self._last = now
         return before is None or before.began != told.began
-
-    def known(self, now: int) -> dict[str, Heard]:
-        """Return the bridges that were heard of in the last minutes."""
-        return {name: heard for name, heard in self.bridges.items() if now - heard.at < FORGET_MS}
 
     def deaf(self, now: int) -> None:
         """The channel layer is away: until it is back, silence tells nothing."""

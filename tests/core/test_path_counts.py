@@ -4,7 +4,7 @@ import json
 
 from dashboard import path
 from dashboard.path import Bells, Counts, Hop, SocketCounts
-from dashboard.pulses import FORGET_MS, Pulses
+from dashboard.pulses import FORGET_MS, Pulses, known
 from tests.core.test_pulses import pulse
 
 ROW = [1, 1_000, {"t": 1}, 0]
@@ -116,7 +116,7 @@ def test_a_client_is_told_of_the_whole_path() -> None:
     pulses.hear(pulse(began=5, counts={"heard": 3}), 10)
     socket = SocketCounts(counts)
     socket.sent(1, 2)
-    told = json.loads(path.message(pulses.known(20), socket, 20, counts))
+    told = json.loads(path.message(known(pulses.bridges, 20), socket, 20, counts))
     assert (told["type"], told["at"]) == ("path", 20)
     assert told["bridges"]["main"]["counts"] == {"heard": 3}
     assert (told["bridges"]["main"]["began"], told["bridges"]["main"]["hearing"]) == (5, True)
@@ -128,8 +128,8 @@ def test_a_client_is_told_of_the_whole_path() -> None:
 def test_a_bridge_that_was_not_heard_of_for_long_is_spoken_of_no_more() -> None:
     pulses = Pulses(0)
     pulses.hear(pulse(), 0)
-    assert list(pulses.known(FORGET_MS - 1)) == ["main"]
-    assert list(pulses.known(FORGET_MS)) == []
+    assert list(known(pulses.bridges, FORGET_MS - 1)) == ["main"]
+    assert list(known(pulses.bridges, FORGET_MS)) == []
 
 
 def test_a_duty_begins_once() -> None:
