@@ -92,9 +92,9 @@ async def test_withdrawn_access_ends_what_was_begun(hub: Fanout, alice: User, ve
         await live.sub("pump-1", id="a")
         await live.say("sub", id="f", fleet="greenhouse")
         await live.until("fleet")
-        await hub.check_once()
+        await hub.permits.look_once()
         await run(Membership.objects.filter(user=vera).delete)
-        await hub.check_once()
+        await hub.permits.look_once()
         ends = [message for message in await live.words() if message["type"] == "end"]
         assert ends == [{"type": "end", "id": id_, "reason": "permission_revoked"} for id_ in ("a", "f")]
         await publish("pump-1")
@@ -107,7 +107,7 @@ async def test_withdrawn_access_ends_what_was_begun(hub: Fanout, alice: User, ve
 async def test_a_user_who_is_no_more_is_shown_the_door(hub: Fanout, alice: User, bob: User) -> None:
     async with signed_in(alice) as live, signed_in(bob) as other:
         await run(User.objects.filter(pk=alice.pk).update, is_active=False)
-        await hub.check_once()
+        await hub.permits.look_once()
         assert await live.code() == 4401
         await other.words()
 
@@ -371,4 +371,4 @@ loop.run_until_complete(serve())
 def test_a_server_that_leaves_its_loop_leaves_nothing_waiting(tmp_path: Path) -> None:
     environ = os.environ | {"HUB_DATA": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", LEFT], env=environ, capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:2] == ["waiting: 3", "waiting: 0"]
+    assert done.stdout.split("\n")[:2] == ["waiting: 4", "waiting: 0"]
