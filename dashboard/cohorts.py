@@ -17,6 +17,7 @@ from dashboard import protocol
 from dashboard.feeds import Feed, Session
 from dashboard.parcel import Parcel
 from dashboard.protocol import Close
+from dashboard.replay import Replay
 from dashboard.stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,9 @@ class Subscription:
         self.id = sub.id
         self.session = session
         metrics = None if sub.metrics is None else frozenset(sub.metrics)
-        self.stream = Stream(metrics, sub.mode, session.wake)
+        self.stream = (
+            Stream(metrics, sub.mode, session.wake) if sub.replay is None else Replay(sub.replay, metrics, session.wake)
+        )
         self.cohort: Cohort | None = None
         # Where it is further than its cohort: it caught up a moment after the cohort's last message.
         self.ahead: dict[str, int] = {}
@@ -69,7 +72,9 @@ class Subscription:
         return self.stream.cross_seam()
 
     def settle(self) -> None:
-        """Join the cohort, if there is nothing left to catch up with."""
+        """Join the cohort, if there is nothing left to catch up with; a replay may be over."""
+        if self.stream.over:
+            self.session.end(self.id, "replay_done")
         if self.cohort is None and self.stream.live and not self.stream.due:
             self._cohorts.admit(self)
 

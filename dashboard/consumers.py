@@ -13,7 +13,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DatabaseError
 
-from dashboard import calls, fanout, origins, permits, protocol, reads
+from dashboard import calls, fanout, origins, permits, protocol, reads, replay
 from dashboard.cohorts import Subscription
 from dashboard.feeds import Feed, Subscriber
 from dashboard.fleets import Follower
@@ -130,10 +130,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
         """Send what is the same for many, if there is credit and room for it; whether there was."""
         return self.sender.offer(sub, parcel)
 
-    def end(self, sub: str) -> None:
-        """End a subscription that is not permitted any more, and say so."""
+    def end(self, sub: str, reason: str = "permission_revoked") -> None:
+        """End a subscription that is not permitted any more, or over, and say so."""
         if self.sender.drop(sub):
-            self.say(protocol.text(kind="end", id=sub, reason="permission_revoked"))
+            self.say(protocol.text(kind="end", id=sub, reason=reason))
 
     def quit(self, code: int) -> None:
         """Close, after what was said before."""
@@ -225,14 +225,20 @@ class LiveConsumer(AsyncWebsocketConsumer):
         try:
             subscription.feeds = self.fanout.attach(subscription, pks)
             await self.fanout.join(subscription.feeds.values())
+            await self.fanout.registrations.learn(subscription.feeds.values())
             as_of = {key: feed.heard for key, feed in subscription.feeds.items()}
-            starts = await reads.run(reads.starts, user, keys, sub.since)
+            starts = await self._starts(sub, user, keys)
             subscription.stream.begin(subscription.feeds, starts)
         except BaseException:
             subscription.leave()
             raise
-        self._tell_start(subscription, starts, as_of)
+        self._tell_start(subscription, starts, as_of, resumed=bool(sub.since and sub.since.cursor is not None))
         self.sender.add(subscription)
+
+    async def _starts(self, sub: Sub, user: User, keys: list[str]) -> list[reads.Start]:
+        if sub.replay is not None:
+            return await reads.run(replay.starts, user, keys, sub.replay)
+        return await reads.run(reads.starts, user, keys, sub.since)
 
     def _tell_start(self, subscription: Subscription, starts: list[reads.Start], as_of: dict[str, int]) -> None:
         """Answer, and show each device's presence and commands, unless a doorbell told of something newer."""

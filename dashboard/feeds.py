@@ -41,8 +41,8 @@ class Session(Protocol):
     def offer(self, sub: str, parcel: Parcel) -> bool:
         """Send what is the same for many, if there is credit and room for it; whether there was."""
 
-    def end(self, sub: str) -> None:
-        """End a subscription that is not permitted any more, and say so."""
+    def end(self, sub: str, reason: str = "permission_revoked") -> None:
+        """End a subscription that is not permitted any more, or over, and say so."""
 
     def quit(self, code: int) -> None:
         """Close it."""

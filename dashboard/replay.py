@@ -148,8 +148,6 @@ class Replay(Stream):
         """Stand nowhere yet."""
         super().__init__(metrics, "all", wake)
         self._usual = 1000
-        # Whether it was replayed to its end.
-        self.over = False
         self._asked = asked
         self._end: float = math.inf
         self._now = clock

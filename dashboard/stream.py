@@ -45,6 +45,8 @@ class Stream:
         # Keys with rows to send, in order of arrival.
         self.due: dict[str, None] = {}
         self.live = False
+        # Whether nothing follows any more: a replay to its end.
+        self.over = False
         # What a row of this stream usually takes, so that not much more is read than is sent.
         self._usual = 100
 

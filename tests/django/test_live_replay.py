@@ -9,11 +9,12 @@ import pytest
 from django.contrib.auth.models import User
 
 from dashboard import protocol, reads, replay, rows
+from dashboard.fanout import Fanout
 from dashboard.feeds import Feed
 from dashboard.replay import Clock, Replay
-from devices import registry, telemetry, wire
+from devices import groups, registry, telemetry, wire
 from devices.models import Device, Fleet, Frame
-from tests.django.live import NOW, PATIENCE_S, run
+from tests.django.live import NOW, PATIENCE_S, run, signed_in
 
 pytest_plugins = ("tests.django.live_fixtures",)
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -278,3 +279,94 @@ async def test_rejects_replayed_in_between_come_with_the_frames_beside_which_the
     await player.begin()
     await player.play(3)
     assert seqs(player.told) == [9, 10, 11, 12]
+
+
+# -- over the socket
+
+
+async def test_a_replay_to_an_end_is_told_over_the_socket_and_then_it_is_over(
+    hub: Fanout, alice: User, pump: Device
+) -> None:
+    await run(arrive, "pump-1", range(0, 50_000, 1000))
+    async with signed_in(alice) as live:
+        await live.sub("pump-1", replay={"from": NOW + 10_000, "to": NOW + 30_000, "speed": 100})
+        assert await live.until("ok") == {"type": "ok", "id": "a", "head": {"pump-1": 31}, "recovered": True}
+        assert (await live.until("state"))["device"] == "pump-1"
+        assert (await live.until("end"))["reason"] == "replay_done"
+        assert live.rows["a", "pump-1"] == list(range(11, 32))
+        assert {one["phase"] for one in live.heard if one["type"] == "data"} == {"replay"}
+        await live.sub("pump-1")  # its id is free again
+        await live.until("live")
+    assert not any(feed.streams or feed.watched for feed in hub.feeds.values())
+
+
+async def test_over_the_socket_it_goes_live_while_frames_keep_coming(hub: Fanout, alice: User, pump: Device) -> None:
+    now = reads.now_ms() - NOW
+    await run(arrive, "pump-1", range(now - 20_000, now, 100))
+    came = 200
+
+    async def keep_coming() -> None:
+        nonlocal came
+        while True:
+            for recorded in await run(arrive, "pump-1", [reads.now_ms() - NOW]):
+                came += 1
+                await groups.announce(*recorded.frames)
+            await asyncio.sleep(0.005)
+
+    async with signed_in(alice) as live:
+        coming = asyncio.create_task(keep_coming())
+        await live.sub("pump-1", replay={"from": now + NOW - 20_000, "speed": 50})
+        await live.until("live")
+        at_the_seam = live.rows["a", "pump-1"][-1]
+        while live.rows["a", "pump-1"][-1] < at_the_seam + 10:
+            await live.hear()
+        coming.cancel()
+        assert await live.until_row(came) == list(range(1, came + 1))
+        told = [one["phase"] for one in live.heard if one["type"] == "data"]
+        assert told == sorted(told, reverse=True)  # all of the replay, then live
+        assert live.skipped == set()
+
+
+async def test_without_credit_it_waits_and_goes_on_where_it_stood(
+    hub: Fanout, alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "CREDIT", 4)
+    await run(arrive, "pump-1", range(0, 60_000, 1000))
+    async with signed_in(alice) as live:
+        live.credits = False
+        await live.sub("pump-1", replay={"from": NOW, "to": NOW + 60_000, "speed": 20})
+        for _ in range(4):
+            await live.until("data")
+        stood = live.rows["a", "pump-1"][-1]
+        await asyncio.sleep(1.0)  # 20 s of the replay
+        assert all(one["type"] != "data" for one in await live.words())
+        live.credits = True
+        await live.say("credit", n=4)
+        first = await live.until("data")
+        assert len(first["devices"]["pump-1"]["frames"]) <= 6
+        await live.until("end")
+        assert stood < 10
+        assert live.rows["a", "pump-1"] == list(range(1, 61))
+
+
+async def test_a_replay_ends_when_it_is_not_wanted_or_not_permitted_any_more(
+    hub: Fanout, alice: User, pump: Device, mixer: Device
+) -> None:
+    await run(arrive, "pump-1", range(0, 60_000, 1000))
+    async with signed_in(alice) as live:
+        await live.sub("pump-1", id="a", replay={"from": NOW, "speed": 1})
+        await live.sub("pump-1", "mixer", id="b", replay={"from": NOW, "speed": 1})
+        await live.until("data", lambda one: one["id"] == "a")
+        await live.until("data", lambda one: one["id"] == "b")
+        await live.say("unsub", id="a")
+        await live.words()
+        await run(registry.remove, mixer)
+        await groups.announce({"type": "registry.changed", "device": "mixer"})
+        assert (await live.until("end"))["id"] == "b"
+        assert not any(feed.streams or feed.watched for feed in hub.feeds.values())
+
+
+async def test_who_may_not_see_a_device_may_not_see_its_past(hub: Fanout, charlie: User, pump: Device) -> None:
+    async with signed_in(charlie) as live:
+        await live.sub("pump-1", replay={"from": NOW, "speed": 1})
+        assert (await live.until("err"))["code"] == "device_unknown"
