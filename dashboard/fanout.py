@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 
-from dashboard import reads
+from dashboard import path, reads
 from dashboard.alarm import Alarm
 from dashboard.cohorts import Cohorts
 from dashboard.feeds import Feed, Session, Subscriber
@@ -54,6 +54,8 @@ class Fanout:
         # Devices whose registration changed, or that turned up in a fleet that is not known to be theirs.
         self._registered: set[str] = set()
         self._registry_news = asyncio.Event()
+        # Set when a bridge took up its duty: it announces nothing until it hears who watches.
+        self._duty_news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -63,6 +65,7 @@ class Fanout:
                 asyncio.create_task(self._for_ever(self.receive_once), name="fanout receive"),
                 asyncio.create_task(self._for_ever(self._next_registered), name="fanout registry"),
                 asyncio.create_task(self._for_ever(self._next_check), name="fanout check"),
+                asyncio.create_task(self._for_ever(self._next_duty), name="fanout duty"),
                 asyncio.create_task(self._for_ever(self.permits.next_look), name="fanout permits"),
             ]
 
@@ -178,8 +181,11 @@ class Fanout:
 
     def device_frames(self, message: groups.Frames) -> None:
         """Keep the rows and wake who watches."""
+        rows, hops = list(message["frames"]), message.get("hops")
+        path.counts.heard(rows, hops, reads.now_ms())
         if feed := self.feeds.get(message["device"]):
-            feed.hear_frames(list(message["frames"]), message.get("hops"))
+            path.counts.missed(feed.bells.rang(message["prev"], rows[-1][0]))
+            feed.hear_frames(rows, hops)
 
     def device_state(self, message: groups.State) -> None:
         """Tell of presence."""
@@ -210,8 +216,9 @@ class Fanout:
         self._look_up({message["device"]})
 
     def hub_pulse(self, message: groups.Pulse) -> None:
-        """Note how a bridge is, and tell of it."""
-        self.alarm.hear(message, reads.now_ms())
+        """Note how a bridge is, and tell of it; to one that is new, that somebody watches."""
+        if self.alarm.hear(message, reads.now_ms()):
+            self._duty_news.set()
         self._sound()
 
     def hub_echo(self, message: dict[str, str]) -> None:
@@ -249,6 +256,11 @@ class Fanout:
             self._look_up(keys)
             raise
 
+    async def _next_duty(self) -> None:
+        await self._duty_news.wait()
+        self._duty_news.clear()
+        await self._renew([*self.feeds.values(), *self.fleets.values()])
+
     # -- the check
 
     async def _next_check(self) -> None:
@@ -262,6 +274,8 @@ class Fanout:
         await self._renew([*self.feeds.values(), *self.fleets.values()])
         self._sound()
         await self._check_devices()
+        for feed in self.feeds.values():
+            path.counts.missed(feed.bells.checked(feed.head))
         for fleet in list(self.fleets.values()):
             await self._check_fleet(fleet)
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from dashboard import protocol
+from dashboard.path import Bells
 from dashboard.parcel import Parcel
 from dashboard.rows import Hops, Kept, Row
 
@@ -87,6 +88,7 @@ class Feed:
         self.pk = pk
         self.head = 0
         self.kept = Kept()
+        self.bells = Bells()
         self.state: Told = {}
         self.commands: dict[str, Known] = {}
         self.subscribers: set[Subscriber] = set()
