@@ -232,7 +232,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
         except BaseException:
             subscription.leave()
             raise
-        self._tell_start(subscription, starts, as_of, resumed=bool(sub.since and sub.since.cursor is not None))
+        self._tell_start(subscription, starts, as_of)
+        if sub.since and sub.since.cursor is not None:  # who comes back does not know what has changed meanwhile
+            for feed in subscription.feeds.values():
+                self.say(self.fanout.registrations.text(feed))
         self.sender.add(subscription)
 
     async def _starts(self, sub: Sub, user: User, keys: list[str]) -> list[reads.Start]:

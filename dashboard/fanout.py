@@ -24,6 +24,7 @@ from dashboard.cohorts import Cohorts
 from dashboard.feeds import Feed, Session, Subscriber
 from dashboard.fleets import FleetFeed, Follower
 from dashboard.permits import Permits
+from dashboard.registrations import Registrations
 from devices import groups
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Fanout:
         self.checked_at = reads.now_ms()
         self.alarm = Alarm(self.checked_at)
         self.permits = Permits(self.sessions, self.feeds, self.fleets, self._look_up)
+        self.registrations = Registrations(self.permits.look_once)
         self._opening = asyncio.Lock()
         # Devices whose registration changed, or that turned up in a fleet that is not known to be theirs.
         self._registered: set[str] = set()
@@ -242,7 +244,7 @@ class Fanout:
         await self.look_up_once()
 
     async def look_up_once(self) -> None:
-        """Show devices whose registration changed on every page that shows their fleet; end what is not permitted."""
+        """Show devices whose registration changed on every page that shows them; end what is not permitted."""
         self._registry_news.clear()
         keys, self._registered = self._registered, set()
         try:
@@ -252,6 +254,7 @@ class Fanout:
                 fleet.read({key: found.get(key) for key in keys}, as_of)
             if not keys.isdisjoint(self.feeds):
                 await self.permits.look_once()
+                await self.registrations.check([feed for key, feed in self.feeds.items() if key in keys])
         except BaseException:
             self._look_up(keys)
             raise
@@ -276,6 +279,7 @@ class Fanout:
         await self._check_devices()
         for feed in self.feeds.values():
             path.counts.missed(feed.bells.checked(feed.head))
+        await self.registrations.check(list(self.feeds.values()))
         for fleet in list(self.fleets.values()):
             await self._check_fleet(fleet)
 
