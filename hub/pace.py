@@ -1,8 +1,8 @@
-"""Long answers go out as fast as they are taken. Daphne writes into its buffer whatever it is given: an export to
-somebody who reads slowly, or not at all, would be held in memory whole.
+"""Long answers and live sockets go out as fast as they are taken. Daphne writes into its buffer whatever it is given:
+what somebody does not read would be held in memory whole.
 
-Twisted, below Daphne, tells a producer when to pause. Its request is found where Daphne puts it: in `send`. Other
-servers wait in `send` by themselves.
+Twisted, below Daphne, tells a producer when to pause. Its request, or its socket, is found where Daphne puts it: in
+`send`. Other servers wait in `send` by themselves.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet.defer import Deferred
 from twisted.web.http import Request
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
     Application = Callable[[Any, Any, Send], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
+
+P = TypeVar("P")
+# RFC 6455's registry: the service restarts. Autobahn sends it only past its own check of what applications may send.
+RESTART: Final = 1012
+FAREWELL_S: Final = 0.2
+_open: set[WebSocketProtocol] = set()
 
 
 class Gate:
@@ -42,6 +50,11 @@ class Gate:
         """Open: nobody is there any more, and what is sent goes nowhere."""
         self._open.set()
 
+    @property
+    def open(self) -> bool:
+        """Whether there is room for more."""
+        return self._open.is_set()
+
     async def passed(self) -> None:
         """Wait until it is open."""
         await self._open.wait()
@@ -51,7 +64,7 @@ def paced(application: Application) -> Application:
     """Have each part of a streamed answer wait until the one before is on its way, and break off one that fails."""
 
     async def asked(scope: Any, receive: Any, send: Send) -> None:  # noqa: ANN401  as ASGI has it
-        request = request_of(send)
+        request = served(send, Request)
         if request is None:
             await application(scope, receive, send)
             return
@@ -67,10 +80,64 @@ def paced(application: Application) -> Application:
     return asked
 
 
-def request_of(send: Send) -> Request | None:
-    """Return the request that Daphne's `send` answers; None: it is not Daphne's."""
+def gated(application: Application) -> Application:
+    """Tell a live socket, by `scope["gate"]`, when there is room for more; and its client, when the server ends."""
+    promised = False
+
+    async def opened(scope: Any, receive: Any, send: Send) -> None:  # noqa: ANN401  as ASGI has it
+        socket = served(send, WebSocketProtocol)
+        if socket is None or socket.transport is None:
+            await application(scope, receive, send)
+            return
+        nonlocal promised
+        if not promised:
+            promised = True
+            _on_shutdown()
+        scope["gate"] = Gate()
+        # Until now its producer was the HTTP channel, which is out of it, and would stop reading instead.
+        socket.transport.unregisterProducer()
+        socket.transport.registerProducer(scope["gate"], True)  # noqa: FBT003  Twisted's own
+        _open.add(socket)
+        try:
+            await application(scope, receive, partial(_until_closed, socket, send))
+        finally:
+            _open.discard(socket)
+
+    return opened
+
+
+def say_farewell() -> Deferred[None]:
+    """Tell every client that the server restarts; it ends once that is on its way."""
+    from twisted.internet import reactor as chosen  # noqa: PLC0415  by Daphne, by now
+
+    reactor: Any = chosen  # a module that is another one at run time
+
+    for socket in _open:
+        if socket.state == socket.STATE_OPEN:
+            socket.sendCloseFrame(code=RESTART, reasonUtf8=None, isReply=False)
+    gone: Deferred[None] = Deferred()
+    reactor.callLater(FAREWELL_S, gone.callback, None)
+    return gone
+
+
+def _on_shutdown() -> None:
+    from twisted.internet import reactor as chosen  # noqa: PLC0415  as above
+
+    reactor: Any = chosen
+
+    reactor.addSystemEventTrigger("before", "shutdown", say_farewell)
+
+
+async def _until_closed(socket: WebSocketProtocol, send: Send, message: Any) -> None:  # noqa: ANN401
+    if message["type"] == "websocket.close" and socket.transport is not None:
+        socket.transport.unregisterProducer()  # or Twisted would wait for it before it closes
+    await send(message)
+
+
+def served(send: Send, kind: type[P]) -> P | None:
+    """Return the request or the socket that Daphne's `send` is for; None: it is not Daphne's."""
     args = send.args if isinstance(send, partial) else ()
-    return next((arg for arg in args if isinstance(arg, Request)), None)
+    return next((arg for arg in args if isinstance(arg, kind)), None)
 
 
 def _through(gate: Gate, request: Request, send: Send) -> Send:

@@ -12,6 +12,8 @@ from typing import Any, Final, Self
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from tests import asyncapi
+
 # Everything here takes moments; a machine with other work may take this long.
 PATIENCE_S: Final = 30.0
 RETRY_S: Final = 0.2
@@ -20,7 +22,7 @@ Message = dict[str, Any]
 
 
 class Live:
-    """One socket. Gives credit for each data message; `heard` keeps all that came."""
+    """One socket. Gives credit for each data and fleet message; `heard` keeps all that came."""
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url = url
@@ -59,8 +61,9 @@ class Live:
     def next(self, patience_s: float = PATIENCE_S) -> Message:
         """The next message; TimeoutError when there is none."""
         message: Message = json.loads(self.socket.recv(timeout=patience_s))
+        asyncapi.expect("hub", message)
         self.heard.append(message)
-        if message["type"] == "data":
+        if message["type"] in {"data", "fleet"}:
             self.say(kind="credit", n=1)
         return message
 

@@ -1,11 +1,11 @@
-"""What a Daphne of the tests serves: answers that are long, that break off, and how much of them was given to it."""
+"""What a Daphne of the tests serves: answers and sockets that are long or break off, and how much was given."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from hub.pace import paced
+from hub.pace import gated, paced
 
 PART = b"x" * 65536
 PARTS = 1000
@@ -36,4 +36,29 @@ async def long(send: Any) -> None:
         given["left"] += 1
 
 
-app = paced(application)
+async def sockets(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    gate = scope["gate"]
+    if scope["path"] == "/flood":
+        await flood(gate, send)
+    elif scope["path"] == "/shut":
+        while gate.open:
+            await send({"type": "websocket.send", "text": PART.decode()})
+        await send({"type": "websocket.close", "code": 4408})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+    given["left"] += 1
+
+
+async def flood(gate: Any, send: Any) -> None:
+    given["parts"] = 0
+    for _ in range(PARTS):
+        await gate.passed()
+        await send({"type": "websocket.send", "text": PART.decode()})
+        given["parts"] += 1
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    serve = gated(sockets) if scope["type"] == "websocket" else paced(application)
+    await serve(scope, receive, send)

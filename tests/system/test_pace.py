@@ -1,4 +1,4 @@
-"""Long answers through a real Daphne: it holds no more than was taken, and outlives answers that break off."""
+"""Long answers and sockets through a real Daphne: it holds no more than was taken, and outlives what breaks off."""
 
 import socket
 import sys
@@ -8,11 +8,16 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from tests import services
 from tests.hub import BIN, eventually
 from tests.services import LOOPBACK, ROOT
 from tests.system.streams import PART, PARTS
+
+# What the kernel's buffers of both ends take is some MB.
+HELD = PARTS / 4
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +60,7 @@ def at_rest(daphne: services.Service) -> int:
 def test_nothing_is_held_for_who_does_not_read_and_all_of_it_comes_when_they_do(daphne: services.Service) -> None:
     with asked(daphne, "/long") as client:
         held = at_rest(daphne)
-        # What the kernel's buffers of both ends take is some MB.
-        assert held < PARTS / 4, f"{held * len(PART) / 1e6:.0f} MB were given to one who reads nothing"
+        assert held < HELD, f"{held * len(PART) / 1e6:.0f} MB were given to one who reads nothing"
         tail = b""
         count = 0
         while got := client.recv(1 << 20):
@@ -80,3 +84,39 @@ def test_a_broken_answer_does_not_look_whole_and_daphne_lives_on(daphne: service
         httpx.get(f"{daphne.url}/broken")
     # It answers for what fails before an answer by a check once a second, which must not have fallen over.
     assert httpx.get(f"{daphne.url}/raise", timeout=20).status_code == 500
+
+
+# --- sockets
+
+
+def opened(daphne: services.Service, path: str) -> ClientConnection:
+    return connect(f"ws://{LOOPBACK}:{daphne.port}{path}", proxy=None, max_size=None, max_queue=1)
+
+
+def test_nothing_is_held_for_a_socket_that_is_not_read_and_all_of_it_comes_when_it_is(
+    daphne: services.Service,
+) -> None:
+    with opened(daphne, "/flood") as client:
+        held = at_rest(daphne)
+        assert held < HELD, f"{held * len(PART) / 1e6:.0f} MB were given to one who reads nothing"
+        assert all(client.recv(timeout=20) == PART.decode() for _ in range(PARTS))
+
+
+def test_a_socket_that_is_not_read_is_closed_all_the_same(daphne: services.Service) -> None:
+    left = given(daphne)["left"]
+    client = socket.create_connection((LOOPBACK, daphne.port), timeout=20)
+    upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    client.sendall(f"GET /shut HTTP/1.1\r\nHost: test\r\n{upgrade}{key}\r\n".encode())
+    eventually(lambda: given(daphne)["left"] == left + 1, "the socket stays")
+    client.close()
+
+
+def test_who_is_connected_when_the_server_ends_is_told_that_it_restarts(daphne: services.Service) -> None:
+    with opened(daphne, "/wait") as client:
+        daphne.stop()
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=20)
+    daphne.start()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
