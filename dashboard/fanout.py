@@ -183,11 +183,11 @@ class Fanout:
 
     def device_frames(self, message: groups.Frames) -> None:
         """Keep the rows and wake who watches."""
-        rows, hops = list(message["frames"]), message.get("hops")
+        rows, hops = message["frames"], message.get("hops")
         path.counts.heard(rows, hops, reads.now_ms())
         if feed := self.feeds.get(message["device"]):
             path.counts.missed(feed.bells.rang(message["prev"], rows[-1][0]))
-            feed.hear_frames(rows, hops)
+            feed.hear_frames(list(rows), hops)
 
     def device_state(self, message: groups.State) -> None:
         """Tell of presence."""

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from dashboard import protocol
-from dashboard.path import Bells
 from dashboard.parcel import Parcel
+from dashboard.path import Bells
 from dashboard.rows import Hops, Kept, Row
 
 if TYPE_CHECKING:

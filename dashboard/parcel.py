@@ -18,6 +18,8 @@ class Parcel:
     notes    lag and gap messages without `id`
     tail     the data message without its beginning, encoded once; None: nothing to send
     sent     when it was put together (ms; 0: not told)
+    frames   how many its data message brings; merged: how many of them went into another one's row (mode latest);
+             read_back: how many were read from the database, although the stream was live
     """
 
     def __init__(self, kind: str = "data") -> None:
@@ -30,17 +32,14 @@ class Parcel:
         self.size = rows.CHUNK_SIZE
         self.tail: str | None = None
         self.sent = 0
+        self.frames = 0
+        self.merged = 0
         self.read_back = 0
 
     @property
     def full(self) -> bool:
         """Whether another device's rows have to wait for the next one."""
         return self.rows <= 0 or self.size <= 0 or len(self.parts) >= DEVICES_A_MESSAGE
-
-    @property
-    def frames(self) -> int:
-        """How many frames it brings."""
-        return sum(part.amount for part in self.parts.values())
 
     def put(self, key: str, part: Part) -> None:
         """Add one device's rows."""
@@ -51,6 +50,8 @@ class Parcel:
     def seal(self, phase: str, **more: int | bool) -> None:
         """Encode what was put in; `more` goes with it."""
         self.sent = more.get("sent", 0)
+        self.frames = sum(part.amount for part in self.parts.values())
+        self.merged = sum(part.merged for part in self.parts.values())
         self.tail = rows.data(phase, self.parts, **more)
 
     def noted(self, sub: str) -> list[str]:

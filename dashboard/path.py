@@ -149,20 +149,21 @@ class Counts(Sent):
 
 
 class SocketCounts(Sent):
-    """What one client was sent since it came: a socket, or a stream of events. `close` it when it leaves."""
+    """What one client was sent since it came: a socket, or a stream of events. `with` it while it is here."""
 
     def __init__(self, whole: Counts) -> None:
-        """One more is open."""
+        """Have sent nothing."""
         super().__init__(whole)
         self._process = whole
-        self._open = True
-        whole.sockets += 1
-        whole.sockets_opened += 1
 
-    def close(self) -> None:
+    def __enter__(self) -> None:
+        """One more is here."""
+        self._process.sockets += 1
+        self._process.sockets_opened += 1
+
+    def __exit__(self, *_: object) -> None:
         """It is gone."""
-        self._process.sockets -= self._open
-        self._open = False
+        self._process.sockets -= 1
 
     def numbers(self) -> dict[str, int]:
         """Return them as the client is told."""

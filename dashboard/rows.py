@@ -36,12 +36,18 @@ def code(row: Row) -> Coded:
 
 
 class Part(NamedTuple):
-    """One device's part of a data message: up to which seq, how many rows, of what size, and its JSON."""
+    """One device's part of a data message: up to which seq, how many frames, of what size, and its JSON.
+
+    merged   how many of the frames went into another one's row (mode latest)
+    hops     when the newest row came by; None: no doorbell brought it
+    """
 
     last: int
     amount: int
     size: int
     text: str
+    merged: int = 0
+    hops: Hops | None = None
 
 
 Hops = Sequence[int]  # when the newest row of several was received, committed, announced (ms)
@@ -121,14 +127,15 @@ def part_of(
     """Make one device's part of a data message, {"prev":…,"frames":[…]}, of rows, of which there is one at least."""
     size = sum(len(coded.text) for coded in rows)
     last, amount = rows[-1].seq, len(rows)
-    if mode == "latest" and amount > 1:
+    merged = amount - 1 if mode == "latest" else 0
+    if merged:
         rows = [code(latest([coded.row for coded in rows]))]
     if metrics is None:
         texts = [coded.text for coded in rows]
     else:
         texts = [encode(_only(coded.row, metrics)).decode() for coded in rows]
     came = f',"hops":{encode(hops).decode()}' if hops else ""
-    return Part(last, amount, size, f'{{"prev":{prev},"frames":[{",".join(texts)}]{came}}}')
+    return Part(last, amount, size, f'{{"prev":{prev},"frames":[{",".join(texts)}]{came}}}', merged, hops)
 
 
 def latest(rows: Sequence[Row]) -> Row:

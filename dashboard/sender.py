@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
-from dashboard import protocol
+from dashboard import path, protocol
 from dashboard.feeds import Subscriber
 from dashboard.parcel import Parcel
 from dashboard.protocol import Close, Window
@@ -90,6 +90,7 @@ class Sender:
         self.clock = clock
         self.sources: dict[str, Source] = {}
         self.window = Window()
+        self.counts = path.SocketCounts(path.counts)
         # Once set, nothing is sent but what was said before.
         self.closing: int | None = None
         self._words: deque[str] = deque()
@@ -118,11 +119,22 @@ class Sender:
         return True
 
     def _utter(self, sub: str, parcel: Parcel) -> None:
+        self._count(parcel)
         for note in parcel.noted(sub):
             self.say(note)
         if (data := parcel.addressed(sub)) is not None:
             self.window.spend(self.clock())
             self.say(data)
+
+    def _count(self, parcel: Parcel) -> None:
+        if parcel.tail is not None:
+            self.counts.sent(1, parcel.frames - parcel.merged, parcel.merged)
+            self.counts.read_back(parcel.read_back)
+        for note in parcel.notes:
+            if note["kind"] == "lag":
+                self.counts.skipped(sum(note["devices"].values()))
+            else:
+                self.counts.gone(note["to"] - note["from"] + 1)
 
     def add(self, source: Source) -> None:
         """Serve a subscription from now on."""
@@ -156,14 +168,15 @@ class Sender:
 
     async def run(self) -> None:
         """Send until it is time to close."""
-        try:
-            while self.closing is None:
-                await self._wait()
-                await self.turn()
-        except Exception:
-            logger.exception("a live socket failed")
-            self.quit(Close.ERROR)
-        await self.socket.close(self.closing or Close.ERROR)
+        with self.counts:
+            try:
+                while self.closing is None:
+                    await self._wait()
+                    await self.turn()
+            except Exception:
+                logger.exception("a live socket failed")
+                self.quit(Close.ERROR)
+            await self.socket.close(self.closing or Close.ERROR)
 
     async def turn(self) -> None:
         """Send what can be sent now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from dashboard import protocol, reads, rows
+from dashboard import path, protocol, reads, rows
 from dashboard.feeds import Feed
 from dashboard.parcel import Parcel
 from dashboard.rows import Coded, Part
@@ -99,6 +99,9 @@ class Stream:
             await self._take(self.tracks[key], parcel)
         if parcel.parts and self.live:
             parcel.seal("live", sent=reads.now_ms())
+            for part in parcel.parts.values():
+                if part.hops:
+                    path.counts.hops(part.hops, parcel.sent)
         elif parcel.parts and self._before_seam():
             parcel.seal("history", more=True)
         elif parcel.parts:
@@ -131,10 +134,13 @@ class Stream:
 
     async def _own(self, track: Track, limit: int, until: int, parcel: Parcel) -> Part | None:
         """Put together what comes next, from what is kept or what is stored."""
-        coded = track.feed.kept.after(track.cursor, limit) or await self._stored(track, limit, until, parcel)
+        kept = track.feed.kept.after(track.cursor, limit)
+        coded = kept or await self._stored(track, limit, until, parcel)
         if not coded:
             return None
         fitting = rows.fitting(coded, parcel.size)
+        if self.live and not kept:
+            parcel.read_back += len(fitting)
         hops = track.feed.kept.hops if self.live and fitting[-1].seq == track.feed.kept.last else None
         return rows.part_of(fitting, track.cursor, self.metrics, self.mode, hops)
 
@@ -161,7 +167,6 @@ class Stream:
             parcel.notes.append({"kind": "gap", **gap})
             track.cursor = first - 1
         coded = [rows.code(row) for row in found]
-        parcel.read_back += len(coded)
         if coded:
             self._usual = max(1, sum(len(one.text) for one in coded) // len(coded))
         return coded

@@ -24,12 +24,13 @@ def test_what_a_socket_was_sent_counts_for_the_process_as_well() -> None:
     assert (whole.frames_read_back, whole.frames_skipped, whole.frames_gone) == (4, 2, 1)
 
 
-def test_a_socket_that_is_closed_twice_is_one_less() -> None:
+def test_a_socket_counts_while_it_is_here() -> None:
     whole = Counts(0)
-    socket, _ = SocketCounts(whole), SocketCounts(whole)
-    socket.close()
-    socket.close()
-    assert (whole.sockets, whole.sockets_opened) == (1, 2)
+    with SocketCounts(whole):
+        with SocketCounts(whole):
+            assert whole.sockets == 2
+        assert whole.sockets == 1
+    assert (whole.sockets, whole.sockets_opened) == (0, 2)
 
 
 def test_a_doorbells_hops_are_told_from_the_one_before() -> None:
