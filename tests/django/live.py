@@ -1,4 +1,7 @@
-"""A client of the live socket for tests: speaks to the real application, and knows what it was sent."""
+"""A client of the live socket for tests: speaks to the real application, and knows what it was sent.
+
+Whatever it hears has to be as docs/protocol/asyncapi.yaml says.
+"""
 
 import asyncio
 import json
@@ -16,6 +19,7 @@ from dashboard import reads
 from devices import groups, telemetry, wire
 from devices.models import Token
 from hub.asgi import application
+from tests import asyncapi
 
 NOW = 1_790_000_000_000
 # Whatever is waited for takes milliseconds; a machine with other work may take this long.
@@ -98,6 +102,7 @@ class Live:
         if out["type"] == "websocket.close":
             raise Closed(out["code"])
         message: dict[str, Any] = json.loads(out["text"])
+        asyncapi.expect("hub", message)
         self.heard.append(message)
         if message["type"] == "lag":
             self.skipped |= {(message["id"], key) for key in message["devices"]}
@@ -160,8 +165,10 @@ async def settle(turns: int = 20) -> None:
 
 
 @asynccontextmanager
-async def signed_in(user: User) -> AsyncIterator[Live]:
-    """Open a socket that has been greeted."""
-    async with Live(await run(by_token, user)) as live:
+async def signed_in(user: User, **scope: Any) -> AsyncIterator[Live]:
+    """Open a socket that has been greeted; `scope`: what its server tells besides."""
+    live = Live(await run(by_token, user))
+    live.wire.scope.update(scope)
+    async with live:
         await live.until("welcome")
         yield live
