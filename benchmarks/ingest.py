@@ -21,6 +21,7 @@ from typing import Any, Final
 import psycopg
 
 from benchmarks import load
+from benchmarks.processes import cpu_s
 from tests.hub import Production, eventually, running_production
 
 PAYLOADS: Final = {
@@ -28,7 +29,6 @@ PAYLOADS: Final = {
     "numbered": b'{"boot":1,"seq":%d,"values":{"temperature":21.5,"humidity":40.1}}',
 }
 DEVICES: Final = 100
-TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -83,19 +83,6 @@ def stored(hub: Production) -> int:
     with psycopg.connect(hub.env["DATABASE_URL"]) as connection:
         row = connection.execute("SELECT sum(seq) FROM devices_head").fetchone()
     return int(row[0] or 0) if row else 0
-
-
-def cpu_s(pid: int) -> float:
-    """What a process and all its children have spent, in s."""
-    total = 0.0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(stat.parent.name) == pid or int(fields[1]) == pid:
-            total += (int(fields[11]) + int(fields[12])) / TICKS
-    return total
 
 
 def stages(hub: Production, payload: bytes) -> dict[str, dict[str, float]]:

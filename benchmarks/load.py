@@ -43,9 +43,7 @@ async def _publish(host: str, port: int, logins: Sequence[Login], count: int, pa
 
 async def _connect(host: str, port: int, login: Login) -> _Line:
     reader, writer = await asyncio.open_connection(host, port)
-    fields = b"".join(_text(text) for text in (login.key, login.key, login.secret))
-    # CONNECT, MQTT 3.1.1, clean session, user name and password, no keepalive.
-    writer.write(_packet(0x10, _text("MQTT") + b"\x04\xc2\x00\x00" + fields))
+    writer.write(connect_packet(login))
     answer = await reader.readexactly(4)
     assert answer[3] == 0, f"the broker refuses {login.key}: {answer[3]}"
     return _Line(reader, writer, f"hub/{login.key}/telemetry")
@@ -80,6 +78,17 @@ class _Line:
     def close(self) -> None:
         self._writer.write(b"\xe0\x00")
         self._writer.close()
+
+
+def connect_packet(login: Login) -> bytes:
+    """CONNECT: MQTT 3.1.1, clean session, user name and password, no keepalive."""
+    fields = b"".join(_text(text) for text in (login.key, login.key, login.secret))
+    return _packet(0x10, _text("MQTT") + b"\x04\xc2\x00\x00" + fields)
+
+
+def publish_packet(key: str, payload: bytes, n: int) -> bytes:
+    """PUBLISH with QoS 1; `n`, from 1, makes the packet's id."""
+    return _packet(0x32, _text(f"hub/{key}/telemetry") + struct.pack("!H", n % 65535 + 1) + payload)
 
 
 def _text(text: str) -> bytes:
