@@ -13,7 +13,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DatabaseError
 
-from dashboard import calls, fanout, origins, permits, protocol, reads, replay
+from dashboard import calls, fanout, origins, path, permits, protocol, pulses, reads, replay
 from dashboard.cohorts import Subscription
 from dashboard.feeds import Feed, Subscriber
 from dashboard.fleets import Follower
@@ -184,7 +184,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
             case Sub() | Cmd() | Call():
                 await self._try(message, self.user)
             case Path():
-                pass
+                now = reads.now_ms()
+                bridges = pulses.known(self.fanout.alarm.pulses.bridges, now)
+                self.say(path.message(bridges, self.sender.counts, now))
 
     async def _try(self, message: Sub | Cmd | Call, user: User) -> None:
         try:
@@ -256,6 +258,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 first, last, cause = start.skipped
                 gap = {"device": start.key, "from": first, "to": last, "cause": cause}
                 self.say(protocol.text(kind="gap", id=subscription.id, **gap))
+                self.sender.counts.gone(last - first + 1)
             for command in start.commands:
                 if feed.read_command(command, heard, but=self):
                     self.say(protocol.text(kind="cmd_state", **command))
