@@ -9,9 +9,9 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft7Validator
 
-from dashboard import protocol
+from dashboard import path, protocol
 from dashboard.protocol import Refused
-from devices import lifecycle, values
+from devices import groups, lifecycle, values
 from hub.env import CHECKOUT
 from tests import asyncapi
 
@@ -71,6 +71,17 @@ def test_the_file_has_the_lists_that_hold() -> None:
     assert schemas["Key"]["pattern"] == f"^{values.KEY.pattern}$"
     own = {number for name, number in vars(protocol.Close).items() if not name.startswith("_")}
     assert set(CHANNELS["live"]["x-close-codes"]) == own | {1012}
+
+
+def test_the_path_has_the_counters_that_are_counted() -> None:
+    (said,) = asyncapi.of_type("hub")["path"]
+    shown = said.schema["properties"]
+    bridge = shown["bridges"]["additionalProperties"]["properties"]
+    assert list(bridge["counts"]["properties"]) == list(groups.Passed.__annotations__)
+    counts = path.Counts(0)
+    assert set(shown["web"]["required"]) == set(shown["web"]["properties"]) == set(counts.numbers())
+    assert set(shown["socket"]["required"]) == set(path.SocketCounts(counts).numbers())
+    assert list(shown["latency_ms"]["properties"]) == list(path.HOPS)
 
 
 # --- what clients say
