@@ -124,7 +124,7 @@ class Cmd(_Message, frozen=True, tag="cmd"):
     key: Name | None = None
 
 
-class Call(_Message, frozen=True, tag="call"):
+class Call(_Message, frozen=True, tag="call", omit_defaults=True):
     """What the REST API can change, over the socket; answered by `answer`. `path` is relative to /api/v1/."""
 
     id: Id
