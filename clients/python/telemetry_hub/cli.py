@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import re
+import select
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ MAYBE_DONE: Final = frozenset(("unknown", "timed_out"))
 UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 # How long a hub may take to be there at first.
 WAIT_S: Final = 10.0
+LOOK_S: Final = 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,16 +164,34 @@ async def watch(asked: argparse.Namespace) -> int:
         line = show.as_csv(asked.metrics)
         print(show.csv_header(asked.metrics), flush=True)
     async with _connect(asked) as hub:
-        notes = asyncio.create_task(_notes(hub))
+        printing = asyncio.create_task(_print(_watched(hub, asked), line))
+        beside = [asyncio.create_task(_notes(hub)), asyncio.create_task(_until_nobody_reads())]
         try:
-            async for item in _watched(hub, asked):
-                if (said := show.note(item)) is not None:
-                    tell(said)
-                else:
-                    print(line(item), flush=True)
+            await asyncio.wait([printing, beside[1]], return_when=asyncio.FIRST_COMPLETED)
+            if printing.done():
+                await printing
         finally:
-            notes.cancel()
+            for task in (printing, *beside):
+                task.cancel()
+            await asyncio.gather(printing, *beside, return_exceptions=True)
     return 0
+
+
+async def _print(items: AsyncIterator[Any], line: Callable[[Any], str]) -> None:
+    async for item in items:
+        if (said := show.note(item)) is not None:
+            tell(said)
+        else:
+            print(line(item), flush=True)
+
+
+async def _until_nobody_reads() -> None:
+    """Notice that a pipe's reader is gone, also while there is nothing to print."""
+    poll = select.poll() if hasattr(select, "poll") else None
+    if poll is not None:
+        poll.register(sys.stdout.fileno(), 0)
+    while poll is None or not poll.poll(0):  # noqa: ASYNC110  the system tells of it to who asks
+        await asyncio.sleep(LOOK_S)
 
 
 def _watched(hub: live.Hub, asked: argparse.Namespace) -> AsyncIterator[Any]:
