@@ -15,12 +15,13 @@ import msgspec
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import close_old_connections
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 
 from dashboard.protocol import MAX_BEHIND, Since
 from devices import registry, telemetry, values
 from devices.errors import device_unknown
-from devices.models import Command, Head
+from devices.models import Command, Device, Head
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,12 +86,15 @@ def starts(user: User, keys: list[str], since: Since | None) -> list[Start]:
     """Find where each device begins; refuses the whole when one of them may not be seen."""
     rows = rows_of(user, keys)
     heads = Head.objects.in_bulk(list(rows.values()))
+    if len(heads) < len(rows):  # made in a shell or by SQL, and not swept yet; or deleted between the two queries
+        registry.complete()
+        heads = Head.objects.in_bulk(list(rows.values()))
     now = now_ms()
     recent = _recent_commands(list(rows.values()), now - RECENT_MS)
     found = []
     for key in keys:
         head = heads.get(rows[key])
-        if head is None:  # deleted between the two queries
+        if head is None:
             raise device_unknown(key)
         found.append(_start(key, head, since, now, recent.get(key, [])))
     return found
@@ -178,10 +182,10 @@ def fleet_id(user: User, slug: str) -> int:
 
 def summaries(fleet: int, keys: set[str] | None = None) -> dict[str, dict[str, Any]]:
     """Return presence and newest values of a fleet's devices (of these keys)."""
-    heads = Head.objects.filter(device__fleet_id=fleet).select_related("device").order_by("device__key")
+    devices = Device.objects.filter(fleet_id=fleet).select_related("head").order_by("key")
     if keys is not None:
-        heads = heads.filter(device__key__in=keys)
-    return {head.device.key: telemetry.summary(head.device.name, head) for head in heads}
+        devices = devices.filter(key__in=keys)
+    return {device.key: telemetry.summary(device.name, device.head) for device in devices}
 
 
 class Mark(NamedTuple):
@@ -200,6 +204,7 @@ def mark_of(summary: dict[str, Any]) -> Mark:
 
 def marks(fleet: int) -> dict[str, Mark]:
     """Return what tells for each device of a fleet whether its summary changed."""
-    fields = ("device__key", "device__name", "seq", "presence", "since")
-    rows = Head.objects.filter(device__fleet_id=fleet).values_list(*fields)
+    # One that was made past the registry has no head yet.
+    head = (Coalesce("head__seq", 0), Coalesce("head__presence", Value("never")), Coalesce("head__since", 0))
+    rows = Device.objects.filter(fleet_id=fleet).values_list("key", "name", *head)
     return {key: Mark(*mark) for key, *mark in rows}
