@@ -62,4 +62,4 @@ async def _read(feeds: list[Feed]) -> dict[Feed, Registration]:
 
 def _of(pks: list[int]) -> dict[int, Registration]:
     rows = Device.objects.filter(pk__in=pks).values_list("pk", "name", "fleet__slug", "enabled")
-    return {pk: Registration(*one) for pk, *one in rows}
+    return {pk: Registration(name, fleet, enabled) for pk, name, fleet, enabled in rows}
