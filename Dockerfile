@@ -31,6 +31,7 @@ COPY devices ./devices
 COPY bridge ./bridge
 COPY dashboard ./dashboard
 COPY simulators ./simulators
+COPY clients/javascript ./clients/javascript
 # A folder of its own for the key that every start makes where none is given: it must not be part of the image.
 RUN HUB_DATA=/tmp/build python manage.py collectstatic --noinput --verbosity 0 \
     && rm -r /tmp/build \

@@ -177,6 +177,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [
     *((f"vendor/tabler/{part}", NODE / "@tabler" / "core" / "dist" / part) for part in ("css", "js", "img")),  # no libs
     ("vendor/uplot", NODE / "uplot" / "dist"),
+    ("live", BASE_DIR / "clients" / "javascript" / "live"),
 ]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -17,6 +17,9 @@ Answer = HttpResponseBase | Awaitable[HttpResponseBase]
 class Storage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # whitenoise has no types
     """Hashed names once `collectstatic` has run (the production image); before that (the demo) the plain names."""
 
+    # Modules import each other by hashed names, too: after an update no page runs a mixture of old and new.
+    support_js_module_import_aggregation = True
+
     def stored_name(self, name: str) -> str:
         """The hashed name, where a manifest knows hashed names at all."""
         return str(super().stored_name(name)) if self.hashed_files else name

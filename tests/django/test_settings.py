@@ -166,7 +166,7 @@ def test_the_static_middleware_is_no_detour_in_either_world() -> None:
 def test_only_chosen_folders_of_node_modules_are_public(folder: str) -> None:
     chosen = {Path(path) for _, path in settings.STATICFILES_DIRS}
     assert env.CHECKOUT / "node_modules" / folder in chosen
-    assert len(chosen) == 4
+    assert len([path for path in chosen if "node_modules" in path.parts]) == 4
 
 
 def test_collectstatic_hashes_every_name(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { alarmOf } from "../../dashboard/static/dashboard/alarm.js";
+import { latencies, median } from "../../clients/javascript/live/hops.js";
 import { line, title } from "../../dashboard/static/dashboard/evidence.js";
 import { flags, fromUtc, reading, span, toUtc } from "../../dashboard/static/dashboard/format.js";
+import { shownOf } from "../../dashboard/static/dashboard/hoplist.js";
 import { railOf } from "../../dashboard/static/dashboard/rail.js";
 import { Track, aligned, grouped, silence } from "../../dashboard/static/dashboard/series.js";
 import { path } from "../../dashboard/static/dashboard/spark.js";
-import { initial, reduce, want } from "../../dashboard/static/dashboard/state.js";
+import { initial, reduce, want } from "../../clients/javascript/live/state.js";
 
 for (const [value, least, text] of [
   [21.4375, 0, "21.44"], [21.4, 0, "21.4"], [21, 0, "21"], [21, 1, "21.0"], [1013.25, 0, "1013"], [230.46, 0, "230.5"],
@@ -103,4 +105,79 @@ test("a small line is broken by silence, and calm when its values are", () => {
   assert.equal(path([[0, 1]]), "");
   assert.equal(path([[0, 5], [1000, 5]]), "M0.0 12.0L96.0 12.0");
   assert.equal(path([[0, 1], [1000, 2], [100_000, 1]]).match(/M/g)?.length, 2);
+});
+
+const up = (link = {}, more = {}) => ({ ...initial(), ...more, link: { ...initial().link, phase: "up", ...link } });
+
+for (const [what, state, word, detail] of [
+  ["was hidden and has heard nothing since", up({ heardAt: 1000, wokeAt: 600_000 }), "checking", ""],
+  ["has heard of the hub a moment ago", up({ heardAt: 599_500, wokeAt: 600_000 }), "live", ""],
+  ["gets what was under way for long", up({ behind: 12_000 }), "catching up", "12 s behind"],
+  ["gets rows that had to be read back", up({ backAt: 599_900 }), "catching up", ""],
+  ["is paused", up({}, { subs: { main: { phase: "paused", at: 0 } } }), "paused", ""],
+  ["may not see what it shows", up({}, { subs: { main: { phase: "ended", reason: "permission_revoked", error: "" } } }), "ended", "what this page shows is gone, or you may not see it any more"],
+  ["was refused", up({}, { subs: { main: { phase: "ended", reason: "device_unknown", error: "There is none." } } }), "ended", "There is none."],
+  ["is signed out", up({ phase: "refused", code: 4401, reason: "signed out" }), "signed out", "reload to sign in"],
+]) {
+  test(`a page that ${what} says: ${word}`, () => {
+    const said = railOf(state, 600_000);
+    assert.deepEqual([said.word, said.detail], [word, detail]);
+  });
+}
+
+test("bytes that come slowly are a sign of life", () => {
+  assert.equal(railOf(up({ pingAt: 1000, heardAt: 8000 }), 9000).word, "live");
+  assert.match(railOf(up({ pingAt: 1000, heardAt: 2000 }), 9000).word, /^stale since/);
+});
+
+const sample = (ts, received, committed, announced, sent, took, drawn) => ({ ts, received, committed, announced, sent, took, drawn });
+
+test("each hop has its median, and a device without a clock has none", () => {
+  const ways = [sample(100, 110, 113, 114, 116, 120, 130), sample(200, 212, 217, 218, 220, 224, 236), sample(null, 310, 313, 314, 316, 319, 330)];
+  assert.deepEqual(latencies(ways), { received: 11, committed: 3, announced: 1, sent: 2, took: 4, drawn: 11, whole: 30 });
+  assert.equal(latencies([sample(null, 1, 1, 1, 1, 1, 1)]).received, null);
+  assert.equal(latencies([sample(9, 5, 5, 5, 5, 5, 5)]).received, 0, "clocks that disagree take nothing off");
+  assert.equal(median([]), null);
+});
+
+const shown = (state) => shownOf(state, latencies(state.samples));
+const BRIDGE = { heard: 1250, batched: 50, frames: 1200, duplicates: 40, rejects: 0, refused: 0, others: 60, announced: 800, unwatched: 400, lost: 0, waiting: 0 };
+const SOCKET = { messages: 20, frames: 80, merged: 0, read_back: 0, skipped: 0, gone: 0 };
+const pathed = ({ bridge = {}, web = {}, socket = {}, took = {}, counts = {}, samples = [] } = {}) => {
+  const message = { bridges: { main: { counts: { ...BRIDGE, ...bridge } } }, web: { frames_missed: 0, ...web }, socket: { ...SOCKET, ...socket }, latency_ms: { received: { p50: 12 }, sent: { p50: null } } };
+  return up({ rtt: 8 }, { samples, counts: { ...initial().counts, ...counts }, path: { message, took: { messages: 20, frames: 80, skipped: 0, gone: 0, ...took }, at: 0 } });
+};
+
+test("a path on which nothing was lost says so, and what was counted", () => {
+  const { verdict, hops, source } = shown(pathed());
+  assert.deepEqual(verdict, [{ text: "nothing lost", kind: "well" }]);
+  assert.deepEqual(hops.map(({ name }) => name), ["device", "received", "committed", "announced", "sent", "taken", "drawn"]);
+  assert.deepEqual(hops.map(({ took }) => took), ["", "12 ms", "—", "—", "—", "4 ms", "—"]);
+  assert.match(source, /draws no frames/);
+  assert.equal(hops[1].counts[0].text, "1 250 heard");
+});
+
+for (const [given, text, kind] of [
+  [{ bridge: { rejects: 8, others: 52 } }, "8 rejected: kept in Rejects", "healed"],
+  [{ bridge: { refused: 2, others: 58 } }, "2 refused: over the limit", "healed"],
+  [{ bridge: { others: 57 } }, "3 not accounted for", "lost"],
+  [{ bridge: { lost: 10 } }, "10 not taken by the layer", "healed"],
+  [{ web: { frames_missed: 4 } }, "4 missed by the web server, read back", "healed"],
+  [{ socket: { skipped: 312 } }, "312 skipped: this page was too slow", "lost"],
+  [{ socket: { gone: 5 } }, "5 gone: could not be had any more", "lost"],
+  [{ took: { frames: 78 } }, "2 sent and never came", "lost"],
+  [{ counts: { holes: 1 } }, "1 holes found here, and read back", "healed"],
+  [{ counts: { lost: 3 } }, "3 gone in all", "lost"],
+]) {
+  test(`what is not zero stands out: ${text}`, () => assert.deepEqual(shown(pathed(given)).verdict, [{ text, kind }]));
+}
+
+test("what came while the hub was counting is no fault", () => {
+  assert.equal(shown(pathed({ took: { frames: 82, messages: 21 } })).verdict[0].text, "nothing lost");
+});
+
+test("a page that drew frames shows its own medians, to the screen", () => {
+  const said = shown(pathed({ samples: [sample(100, 110, 113, 114, 116, 120, 1620)] }));
+  assert.deepEqual(said.hops.map(({ took }) => took), ["", "10 ms", "3 ms", "1 ms", "2 ms", "4 ms", "1.5 s"]);
+  assert.equal(said.whole, "1.5 s");
 });

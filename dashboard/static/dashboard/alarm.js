@@ -4,7 +4,7 @@ import { span } from "./format.js";
 
 /**
  * What the banner says; null: nothing is wrong, as far as the page knows.
- * @param {import("./state.js").State} state
+ * @param {import("../live/types.js").State} state
  * @param {number} now
  * @returns {{text: string, since: string, comfort: string} | null}
  */
@@ -17,7 +17,7 @@ export function alarmOf({ hub, link, skew }, now) {
   };
 }
 
-/** @param {import("./state.js").State} state @param {number} now */
+/** @param {import("../live/types.js").State} state @param {number} now */
 export function show(state, now) {
   const banner = document.getElementById("alarm");
   if (!banner) return;

@@ -49,7 +49,7 @@ export class Charts {
     this.#rebuild();
   }
 
-  /** @param {import("./state.js").Row[]} rows */
+  /** @param {import("../live/types.js").Row[]} rows */
   add(rows) {
     for (const [seq, ts, values, flags = 0] of rows) {
       if (seq === 1) this.born = ts;

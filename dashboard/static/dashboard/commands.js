@@ -3,10 +3,10 @@
 import { givenAt, line, title, wordOf } from "./evidence.js";
 import { reading } from "./format.js";
 import { element, write } from "./page.js";
-import { CLOSED } from "./state.js";
+import { CLOSED } from "../live/state.js";
 
 /** @typedef {{type: string, min?: number, max?: number, step?: number, unit?: string, options?: unknown[]}} Spec */
-/** @typedef {import("./state.js").State} State */
+/** @typedef {import("../live/types.js").State} State */
 /** @typedef {{box: HTMLElement, evidence: HTMLElement, show: (value: unknown) => void, ask: string}} Control */
 
 const SHOWN = 20;
@@ -99,7 +99,7 @@ export class Commands {
     }
   }
 
-  /** @param {string} name @param {Control} control @param {State} state @param {import("./state.js").Order[]} orders @param {Record<string, unknown>} values */
+  /** @param {string} name @param {Control} control @param {State} state @param {import("../live/types.js").Order[]} orders @param {Record<string, unknown>} values */
   #evidence(name, control, state, orders, values) {
     const ask = state.asks[control.ask];
     const own = ask?.command ? state.orders[ask.command] : undefined;
@@ -110,7 +110,7 @@ export class Commands {
     else if (ask) tell(control.evidence, "asking the hub …", "queued");
   }
 
-  /** @param {import("./state.js").Order[]} orders */
+  /** @param {import("../live/types.js").Order[]} orders */
   #history(orders) {
     this.none.hidden = orders.length > 0;
     const items = new Map([...this.list.children].map((item) => [item.getAttribute("data-id") ?? "", /** @type {HTMLElement} */ (item)]));

@@ -2,11 +2,11 @@
 
 import { Charts } from "./charts.js";
 import { Commands } from "./commands.js";
+import { connected } from "./corner.js";
 import { WORDS, clock, flags, instant } from "./format.js";
-import { connect } from "./live.js";
-import { ask, begin, byId, element, given, showPresence, write } from "./page.js";
+import { ask, begin, byId, element, given, notice, showPresence, write } from "./page.js";
 import * as rail from "./rail.js";
-import { withOrder } from "./state.js";
+import { withOrder } from "../live/state.js";
 import { Tiles } from "./tiles.js";
 
 const FRAMES = 20;
@@ -34,7 +34,7 @@ function describe() {
   byId("no-readings").hidden = Object.keys(values).length > 0;
 }
 
-/** @param {import("./state.js").Row[]} rows */
+/** @param {import("../live/types.js").Row[]} rows */
 function take(rows) {
   let unknown = false;
   for (const [, ts, given_] of rows) {
@@ -68,12 +68,12 @@ async function relearn() {
   live.learn((state) => known.orders.reduce(withKnown, state));
 }
 
-/** @param {import("./state.js").State} state @param {any} order */
+/** @param {import("../live/types.js").State} state @param {any} order */
 const withKnown = (state, order) => withOrder(state, { ...order, device: key });
 
 const request = () => ({ devices: [key], since: { last_s: asked } });
 
-/** @param {import("./state.js").Row[]} rows */
+/** @param {import("../live/types.js").Row[]} rows */
 function frames(rows) {
   const body = byId("frames");
   for (const [seq, ts, given_, bits] of rows.slice(-FRAMES)) {
@@ -89,7 +89,7 @@ function frames(rows) {
 /** As the server writes it. @param {Record<string, unknown>} given_ */
 const asJson = (given_) => `{${Object.entries(given_).map(([name, value]) => `${JSON.stringify(name)}: ${JSON.stringify(value)}`).join(", ")}}`;
 
-/** Put a change of presence on top of what happened. @param {import("./state.js").Presence} presence */
+/** Put a change of presence on top of what happened. @param {import("../live/types.js").Presence} presence */
 function happened({ presence, because, since }) {
   const list = document.querySelector("#events ol");
   const newest = list?.querySelector('[data-kind="presence"]');
@@ -107,7 +107,7 @@ function happened({ presence, because, since }) {
 
 let presenceDrawn = "";
 
-/** @param {import("./state.js").Presence | undefined} presence */
+/** @param {import("../live/types.js").Presence | undefined} presence */
 function showState(presence) {
   if (!presence || presenceDrawn === JSON.stringify(presence)) return;
   const first = presenceDrawn === "";
@@ -121,27 +121,42 @@ function showState(presence) {
   if (!first && presence.presence === "online" && Date.now() - learnedAt > 1000) setTimeout(relearn, 1000);
 }
 
+/** @param {import("../live/types.js").About | undefined} about */
+function showAbout(about) {
+  if (!about) return;
+  write(byId("device-name"), about.name || key);
+  write(byId("device-fleet"), about.fleet);
+  byId("disabled").hidden = about.enabled;
+}
+
+const GONE = "This device is gone: it was deleted, or you may not see it any more. What is shown here is what was known of it.";
+
 let lastDrawn = 0;
+let undrawn = false;
 let wasUp = false;
 
-const live = connect((state, taken) => {
+const live = connected((state, news) => {
   if (state.link.phase === "up") skew = state.skew;
-  for (const { device, rows } of taken) {
-    if (device !== key) continue;
-    take(rows);
-    frames(rows);
-    write(byId("seq"), String(rows[rows.length - 1][0]));
+  for (const one of news) {
+    if (one.kind !== "rows" || one.device !== key) continue;
+    undrawn = true;
+    take(one.rows);
+    frames(one.rows);
+    write(byId("seq"), String(one.rows[one.rows.length - 1][0]));
   }
   const now = Date.now() + skew;
-  if (taken.length || now - lastDrawn > 900) {
+  // Nobody sees a hidden page: it takes what comes, and draws once when it is back.
+  if (!document.hidden && (undrawn || now - lastDrawn > 900)) {
     lastDrawn = now;
+    undrawn = false;
     charts.draw(now);
     tiles.draw(now, charts.tracks);
   }
   const kind = rail.railOf(state, Date.now()).state;
   commands?.draw(state, state.link.phase === "up" && kind !== "down", values);
   showState(state.devices[key]);
-  rail.show(state, Date.now());
+  showAbout(state.about[key]);
+  notice(state.subs.main?.reason === "permission_revoked" ? GONE : "");
   const up = state.subs.main?.phase === "live";
   if (up && !wasUp && state.link.heardAt && learnedAt < Date.now() - 5000) relearn();
   wasUp = up;
@@ -173,4 +188,3 @@ if (page.may_command) {
 showState(page);
 live.learn((state) => page.orders.reduce(withKnown, state));
 live.subscribe("main", request());
-live.start();

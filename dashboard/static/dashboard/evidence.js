@@ -4,7 +4,7 @@ import { clock, reading } from "./format.js";
 
 const WORDS = /** @type {Record<string, string>} */ ({ timed_out: "timed out" });
 
-/** @typedef {import("./state.js").Order} Order */
+/** @typedef {import("../live/types.js").Order} Order */
 
 /** @param {string} state */
 export const wordOf = (state) => WORDS[state] ?? state;
@@ -30,7 +30,7 @@ function gap(ms) {
   return ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 60_000)} min`;
 }
 
-/** @param {import("./state.js").Evidence} event */
+/** @param {import("../live/types.js").Evidence} event */
 function percent({ state, progress }) {
   return state === "received" && progress !== null && progress !== undefined ? ` (${Math.round(progress * 100)} %)` : "";
 }

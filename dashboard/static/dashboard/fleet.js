@@ -1,9 +1,8 @@
 // Shows the fleet: a row for each device, kept as true as the link is.
 
+import { connected } from "./corner.js";
 import { WORDS, decimals, instant, reading, span } from "./format.js";
-import { connect } from "./live.js";
-import { ask, begin, byId, element, flash, given, showPresence, write } from "./page.js";
-import * as rail from "./rail.js";
+import { ask, begin, byId, element, flash, given, notice, showPresence, write } from "./page.js";
 import { draw } from "./spark.js";
 
 /** @typedef {{name: string, unit: string, class: string, type: string}} Metric */
@@ -18,7 +17,7 @@ const skewAtLoad = page.now - Date.now();
 
 /** @type {Map<string, Shown>} */
 const shown = new Map();
-/** @type {Record<string, import("./state.js").Summary>} */
+/** @type {Record<string, import("../live/types.js").Summary>} */
 let fleet = page.devices;
 const wanted = { text: "", presence: "" };
 const rows = byId("rows");
@@ -77,7 +76,7 @@ async function describe(key, one) {
   }
 }
 
-/** @param {Shown} one @param {import("./state.js").Summary} summary */
+/** @param {Shown} one @param {import("../live/types.js").Summary} summary */
 function readings(one, summary) {
   const picked = one.metrics.filter(({ name, class: kind }) => name in summary.values && !PLACE.has(kind)).slice(0, READINGS);
   const cells = JSON.stringify(picked);
@@ -108,7 +107,7 @@ function cell(metric) {
   return element("span", { class: "reading", "data-metric": metric.name }, element("span", { class: "label", text: metric.name }), value);
 }
 
-/** @param {Shown} one @param {import("./state.js").Summary} summary */
+/** @param {Shown} one @param {import("../live/types.js").Summary} summary */
 function extend(one, summary) {
   const metric = one.metrics.find((each) => each.type === "number" && !PLACE.has(each.class));
   if (!metric) return;
@@ -198,8 +197,9 @@ for (const row of rows.querySelectorAll("tr")) {
 }
 controls();
 
-const live = connect((state, _taken, touched) => {
+const hub = connected((state, news) => {
   const now = Date.now() + (state.link.phase === "connecting" && !state.link.heardAt ? skewAtLoad : state.skew);
+  const touched = new Set(news.flatMap((one) => (one.kind === "fleet" ? one.devices : one.kind === "device" ? [one.device] : [])));
   if (touched.size) {
     fleet = state.fleet;
     for (const key of touched) update(key);
@@ -207,9 +207,16 @@ const live = connect((state, _taken, touched) => {
     sift();
   }
   ages(now);
-  rail.show(state, Date.now());
+  notice(withdrawn(state));
 });
+
+/** Which fleets are shown no more. @param {import("../live/types.js").State} state */
+function withdrawn(state) {
+  const gone = Object.values(state.subs).filter(({ phase, reason }) => phase === "ended" && reason === "permission_revoked");
+  const names = gone.map(({ request }) => request.fleet).join(", ");
+  return names ? `The devices of ${names} are shown no more: the fleet is gone, or you are not in it any more.` : "";
+}
+
 // What the server wrote into the page is what is known until the hub says more.
-live.learn((state) => ({ ...state, fleet: page.devices }));
-page.fleets.forEach((/** @type {{slug: string}} */ { slug }, /** @type {number} */ index) => live.subscribe(`f${index}`, { fleet: slug }));
-if (page.fleets.length) live.start();
+hub.learn((state) => ({ ...state, fleet: page.devices }));
+page.fleets.forEach((/** @type {{slug: string}} */ { slug }) => hub.watch({ fleet: slug }));

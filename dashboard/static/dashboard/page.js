@@ -41,6 +41,13 @@ export function write(part, text) {
   if (part && part.textContent !== text) part.textContent = text;
 }
 
+/** Say on the page what happened to it; empty: nothing any more. @param {string} text */
+export function notice(text) {
+  const part = byId("notice");
+  if (part.hidden === Boolean(text)) part.hidden = !text;
+  write(part, text);
+}
+
 /** Let a part flash once. @param {Element} part */
 export function flash(part) {
   part.classList.remove("flash");

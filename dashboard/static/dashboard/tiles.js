@@ -20,7 +20,7 @@ export class Tiles {
   /**
    * Lay out a tile for each metric that has a value.
    * @param {Metric[]} metrics
-   * @param {Record<string, import("./format.js").Value>} values
+   * @param {Record<string, import("../live/types.js").Value>} values
    * @param {Record<string, number>} times
    */
   describe(metrics, values, times) {
@@ -48,7 +48,7 @@ export class Tiles {
     return { card, value: bold, age, spark, ts: 0, least: 0 };
   }
 
-  /** @param {import("./state.js").Row[]} rows  in order */
+  /** @param {import("../live/types.js").Row[]} rows  in order */
   add(rows) {
     for (const [, ts, values] of rows) {
       for (const [name, value] of Object.entries(values)) {
@@ -58,7 +58,7 @@ export class Tiles {
     }
   }
 
-  /** @param {Tile} tile @param {import("./format.js").Value} value @param {number} ts */
+  /** @param {Tile} tile @param {import("../live/types.js").Value} value @param {number} ts */
   #set(tile, value, ts) {
     if (typeof value === "number") tile.least = Math.max(tile.least, decimals(value));
     const text = reading(value, tile.least);
