@@ -1,6 +1,7 @@
 """What Prometheus is told: numbers that `rate()` understands, of this process and of the bridges that are there."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,3 +99,11 @@ def test_hops_are_a_histogram_in_seconds() -> None:
     assert told["hub_hop_seconds_bucket hop=announced le=60.0"] == 1
     assert told["hub_hop_seconds_bucket hop=announced le=+Inf"] == told["hub_hop_seconds_count hop=announced"] == 2
     assert told["hub_hop_seconds_sum hop=announced"] == 90.05
+
+
+def test_production_md_has_every_number_and_no_other() -> None:
+    families = metrics.Everything().collect()
+    shown = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    page = (Path(__file__).parents[2] / "docs" / "production.md").read_text(encoding="utf-8")
+    _, tables = page.split("### All the numbers")
+    assert set(re.findall(r"\bhub_(?:bridge|web|hop)_\w+", tables)) == shown
