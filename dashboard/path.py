@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from dashboard import protocol, reads
 
@@ -156,10 +156,11 @@ class SocketCounts(Sent):
         super().__init__(whole)
         self._process = whole
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         """One more is here."""
         self._process.sockets += 1
         self._process.sockets_opened += 1
+        return self
 
     def __exit__(self, *_: object) -> None:
         """It is gone."""

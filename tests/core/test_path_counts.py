@@ -115,9 +115,9 @@ def test_before_the_first_doorbell_nobody_had_asked_for_any() -> None:
 def test_a_client_is_told_of_the_whole_path() -> None:
     counts, pulses = Counts(7), Pulses(0)
     pulses.hear(pulse(began=5, counts={"heard": 3}), 10)
-    socket = SocketCounts(counts)
-    socket.sent(1, 2)
-    told = json.loads(path.message(known(pulses.bridges, 20), socket, 20, counts))
+    with SocketCounts(counts) as socket:
+        socket.sent(1, 2)
+        told = json.loads(path.message(known(pulses.bridges, 20), socket, 20, counts))
     assert (told["type"], told["at"]) == ("path", 20)
     assert told["bridges"]["main"]["counts"] == {"heard": 3}
     assert (told["bridges"]["main"]["began"], told["bridges"]["main"]["hearing"]) == (5, True)
