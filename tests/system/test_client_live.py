@@ -244,6 +244,17 @@ async def test_a_watch_that_nobody_holds_leaves_the_hub(anywhere: Hub, new_devic
             await until(lambda: not hub._state.subs)
 
 
+@both
+async def test_a_program_that_wants_a_lot_at_once_is_not_cut_off_for_it(anywhere: Hub) -> None:
+    """The hub takes 200 messages at once and 50 a second; more closes the socket with 4429."""
+    async with connected(anywhere) as hub:
+        events = hub.events()
+        asked = [hub.command(f"nobody-{number}", "relay") for number in range(250)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {errors.Refused}
+        assert not events._kept
+
+
 # --- cuts
 
 

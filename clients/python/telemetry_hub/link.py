@@ -33,6 +33,8 @@ CLOSE_S: Final = 1.0
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 10.0
 TOO_MANY_S: Final = 10.0
+# A hub that restarts is back in a moment, and all its clients with it: they are spread over this.
+RESTART_S: Final = 2.0
 # A hub that welcomes and then fails is not to be asked twice a second: earlier failures count until this has passed.
 STEADY_S: Final = 10.0
 # The hub takes 200 messages at once and 50 a second; this stays below, whatever the program asks for.
@@ -77,8 +79,8 @@ def now_ms() -> int:
 def pause_s(code: int, failures: int) -> float:
     """Return how long to wait before the next try: longer after each failure, and never the same for all clients."""
     if code == RESTART and failures == 1:
-        return random.random()  # noqa: S311  no secret
-    full: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (failures - 1))
+        return RESTART_S * random.random()  # noqa: S311  no secret
+    full: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10))
     return (TOO_MANY_S if code == TOO_MANY else 0.0) + full * (0.5 + random.random() / 2)  # noqa: S311  no secret
 
 

@@ -1,4 +1,4 @@
-"""PURE. How the command line shows what came: a line for people, a JSON object, or a line of CSV."""
+"""How the command line shows what came: a line for people, a JSON object, or a line of CSV."""
 
 import csv
 import io
