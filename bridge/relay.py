@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from typing import Any, Final
 
 from channels.layers import get_channel_layer
@@ -23,13 +25,15 @@ class Relay:
         self._layer: Any = get_channel_layer()
         self._channel = ""
         self._joined: set[str] = set()
+        # Some layers forget their members after a time (pub/sub does not): in a third of it we join all groups again.
+        self._lease_s = getattr(self._layer, "group_expiry", math.inf) / 3
+        self._renew_at = 0.0
 
     async def open(self) -> None:
         """Open our channel, however long the layer is away."""
         while not self._channel:
             try:
                 channel = await self._layer.new_channel("bridge")
-                await self._layer.group_add(groups.REGISTRY, channel)
             except Exception as error:  # noqa: BLE001  whatever the layer raises: it is away
                 logger.warning("the channel layer is away (%s); trying again", error)
                 await asyncio.sleep(RETRY_S)
@@ -45,11 +49,14 @@ class Relay:
         """Be a member of these groups, and of no others."""
         if not self._channel:
             return
+        if (now := time.monotonic()) >= self._renew_at:
+            self._joined.clear()
+            self._renew_at = now + self._lease_s
         try:
-            for group in wanted - self._joined:
+            for group in (wanted | {groups.REGISTRY}) - self._joined:
                 await self._layer.group_add(group, self._channel)
                 self._joined.add(group)
-            for group in self._joined - wanted:
+            for group in self._joined - wanted - {groups.REGISTRY}:
                 await self._layer.group_discard(group, self._channel)
                 self._joined.discard(group)
         except Exception as error:  # noqa: BLE001  whatever the layer raises: it is away

@@ -31,7 +31,8 @@ class Live:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        socket = connect(self.url, additional_headers=self._headers, proxy=None, max_size=None, open_timeout=PATIENCE_S)
+        patience: dict[str, Any] = {"open_timeout": PATIENCE_S, "ping_interval": None}  # who goes first is the hub
+        socket = connect(self.url, additional_headers=self._headers, proxy=None, max_size=None, **patience)
         self.socket: ClientConnection = self._stack.enter_context(socket)
         try:
             if self._headers:

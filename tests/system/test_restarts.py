@@ -1,7 +1,6 @@
 """Every part of production dies once in mid-stream: nothing is missing, and nothing is there twice."""
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -111,20 +110,6 @@ def test_a_command_given_while_the_bridge_is_away_is_sent_when_it_is_back(
         assert client.heard().topic.endswith(cid)
         client.said(f"ack/{cid}", "ok")
         eventually(lambda: production.ask("GET", f"commands/{cid}/")["state"] == "succeeded")
-
-
-def test_a_socket_over_redis_outlives_a_minute_of_silence(production: Production, new_device: NewDevice) -> None:
-    """Facts 1: with redis-py 8 every idle socket died after 5 s."""
-    device = new_device()
-    with production.live() as live, Paho(production, device) as client:
-        live.sub(device.key)
-        live.until(type="live")
-        silent_until = time.monotonic() + 60
-        while (left := silent_until - time.monotonic()) > 0:
-            with pytest.raises(TimeoutError):
-                live.next(left)
-        client.said("telemetry", {"t": 1})
-        assert live.row(device.key, t=1)[0] == 1
 
 
 def test_a_device_made_again_while_the_bridge_is_away_has_no_use_for_its_old_secret(
