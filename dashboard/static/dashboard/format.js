@@ -1,7 +1,5 @@
 // PURE. How values, ages and instants are written. The server's half is templatetags/shown_as.py.
 
-/** @typedef {boolean | number | string} Value */
-
 export const WORDS = /** @type {Record<string, string>} */ ({
   online: "online",
   stale: "stale",
@@ -79,6 +77,16 @@ export function instant(at, now) {
   const date = new Date(at);
   if (date.toDateString() === new Date(now).toDateString()) return clock(at);
   return `${date.getFullYear()}-${padded(date.getMonth() + 1)}-${padded(date.getDate())} ${clock(at, { seconds: false })}`;
+}
+
+/**
+ * An instant with its day, to the second.
+ * @param {number} at
+ * @returns {string}
+ */
+export function stamp(at) {
+  const date = new Date(at);
+  return `${date.getFullYear()}-${padded(date.getMonth() + 1)}-${padded(date.getDate())} ${clock(at)}`;
 }
 
 /**
