@@ -94,8 +94,8 @@ function wish({ request, wasLive, cursor, at }, byCursor) {
   if (request.fleet) return rest;
   if (replay && !wasLive) return { ...rest, replay: { ...replay, from: at || replay.from } };
   const known = Object.keys(cursor).length > 0;
-  // Once each device has a cursor, whatever was to begin now, or some time ago, has begun.
-  const begun = (request.devices ?? []).every((key) => cursor[key] !== undefined);
+  // What was to begin now has begun once the hub took it, and does not begin later for a cut before the seam.
+  const begun = !since && (request.devices ?? []).every((key) => cursor[key] !== undefined);
   const behind = known && (begun || byCursor || wasLive || (since && "cursor" in since));
   return { ...rest, since: (behind ? { cursor } : since) ?? null };
 }
