@@ -13,10 +13,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DatabaseError
 
-from dashboard import calls, fanout, origins, path, permits, protocol, pulses, reads, replay
-from dashboard.cohorts import Subscription
+from dashboard import calls, fanout, joins, origins, path, permits, protocol, pulses, reads
 from dashboard.feeds import Feed, Subscriber
-from dashboard.fleets import Follower
 from dashboard.parcel import Parcel
 from dashboard.protocol import Call, Close, Cmd, Credit, Hello, Path, Ping, Sub, Unsub
 from dashboard.sender import Sender
@@ -196,7 +194,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 case Call():
                     self.calls.take(message)
                 case Sub():
-                    await self._sub(message, user)
+                    await self._sub(message)
         except Refusal as refusal:
             self._err(message.id, refusal.code, refusal.message, retry=refusal.status == TOO_MANY_REQUESTS)
         except DatabaseError:
@@ -208,74 +206,16 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     # -- subscriptions
 
-    async def _sub(self, sub: Sub, user: User) -> None:
+    async def _sub(self, sub: Sub) -> None:
         await self.sender.passed()  # who takes no answers gets no more of them
         if sub.id in self.sender.sources:
             self.quit(Close.DUPLICATE_ID)
         elif len(self.sender.sources) >= protocol.MAX_SUBSCRIPTIONS:
             self.quit(Close.TOO_MANY)
         elif sub.fleet is not None:
-            await self._sub_fleet(sub.id, sub.fleet, user)
+            await joins.fleet(self, sub.id, sub.fleet)
         else:
-            await self._sub_devices(sub, user)
-
-    async def _sub_devices(self, sub: Sub, user: User) -> None:
-        """Join, then read, then tell: nothing that comes in between is missed (live.md, the join)."""
-        keys = list(dict.fromkeys(sub.devices or []))
-        pks = await reads.run(reads.rows_of, user, keys)
-        subscription = Subscription(sub, self, self.fanout.cohorts)
-        try:
-            subscription.feeds = self.fanout.attach(subscription, pks)
-            await self.fanout.join(subscription.feeds.values())
-            await self.fanout.registrations.learn(subscription.feeds.values())
-            as_of = {key: feed.heard for key, feed in subscription.feeds.items()}
-            starts = await self._starts(sub, user, keys)
-            subscription.stream.begin(subscription.feeds, starts)
-        except BaseException:
-            subscription.leave()
-            raise
-        self._tell_start(subscription, starts, as_of)
-        if sub.since and sub.since.cursor is not None:  # who comes back does not know what has changed meanwhile
-            for feed in subscription.feeds.values():
-                self.say(self.fanout.registrations.text(feed))
-        self.sender.add(subscription)
-
-    async def _starts(self, sub: Sub, user: User, keys: list[str]) -> list[reads.Start]:
-        if sub.replay is not None:
-            return await reads.run(replay.starts, user, keys, sub.replay)
-        return await reads.run(reads.starts, user, keys, sub.since)
-
-    def _tell_start(self, subscription: Subscription, starts: list[reads.Start], as_of: dict[str, int]) -> None:
-        """Answer, and show each device's presence and commands, unless a doorbell told of something newer."""
-        heads = {start.key: start.head for start in starts}
-        recovered = all(start.skipped is None for start in starts)
-        self.say(protocol.text(kind="ok", id=subscription.id, head=heads, recovered=recovered))
-        for start in starts:
-            feed, heard = subscription.feeds[start.key], as_of[start.key]
-            feed.read_state(start.state, heard, but=self)
-            self.say(feed.state_text())
-            if start.skipped:
-                first, last, cause = start.skipped
-                gap = {"device": start.key, "from": first, "to": last, "cause": cause}
-                self.say(protocol.text(kind="gap", id=subscription.id, **gap))
-                self.sender.counts.gone(last - first + 1)
-            for command in start.commands:
-                if feed.read_command(command, heard, but=self):
-                    self.say(protocol.text(kind="cmd_state", **command))
-
-    async def _sub_fleet(self, id_: str, slug: str, user: User) -> None:
-        """Follow, then read, then tell, as with devices."""
-        pk = await reads.run(reads.fleet_id, user, slug)
-        follower = Follower(id_, self, self.fanout.fleet(slug, pk))
-        try:
-            await self.fanout.follow(follower)
-            marks = await reads.run(reads.marks, pk)
-        except BaseException:
-            follower.leave()
-            raise
-        follower.fleet.learn(marks)
-        self.sender.add(follower)
-        follower.begin(marks)
+            await joins.devices(self, sub)
 
     # -- commands
 

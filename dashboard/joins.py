@@ -1,0 +1,88 @@
+"""The join: how a subscription begins, of a live socket or of a stream over HTTP. Nothing falls between (live.md)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dashboard import protocol, reads, replay
+from dashboard.cohorts import Subscription
+from dashboard.fanout import Fanout
+from dashboard.feeds import Session
+from dashboard.fleets import Follower
+from dashboard.protocol import Sub
+from dashboard.sender import Sender
+
+
+class Joining(Session, Protocol):
+    """Who subscribes."""
+
+    @property
+    def fanout(self) -> Fanout:
+        """Return what the feeds are in."""
+
+    @property
+    def sender(self) -> Sender:
+        """Return what goes out to it."""
+
+
+async def devices(who: Joining, sub: Sub) -> list[reads.Start]:
+    """Join, then read, then tell: nothing that comes in between is missed. Return where it begins, or refuse."""
+    keys = list(dict.fromkeys(sub.devices or []))
+    pks = await reads.run(reads.rows_of, who.pass_.user, keys)
+    subscription = Subscription(sub, who, who.fanout.cohorts)
+    try:
+        subscription.feeds = who.fanout.attach(subscription, pks)
+        await who.fanout.join(subscription.feeds.values())
+        await who.fanout.registrations.learn(subscription.feeds.values())
+        as_of = {key: feed.heard for key, feed in subscription.feeds.items()}
+        starts = await _starts(who, sub, keys)
+        subscription.stream.begin(subscription.feeds, starts)
+    except BaseException:
+        subscription.leave()
+        raise
+    _tell_start(who, subscription, starts, as_of)
+    if sub.since and sub.since.cursor is not None:  # who comes back does not know what has changed meanwhile
+        for feed in subscription.feeds.values():
+            who.say(who.fanout.registrations.text(feed))
+    who.sender.add(subscription)
+    return starts
+
+
+async def _starts(who: Joining, sub: Sub, keys: list[str]) -> list[reads.Start]:
+    if sub.replay is not None:
+        return await reads.run(replay.starts, who.pass_.user, keys, sub.replay)
+    return await reads.run(reads.starts, who.pass_.user, keys, sub.since)
+
+
+def _tell_start(who: Joining, subscription: Subscription, starts: list[reads.Start], as_of: dict[str, int]) -> None:
+    """Answer, and show each device's presence and commands, unless a doorbell told of something newer."""
+    heads = {start.key: start.head for start in starts}
+    recovered = all(start.skipped is None for start in starts)
+    who.say(protocol.text(kind="ok", id=subscription.id, head=heads, recovered=recovered))
+    for start in starts:
+        feed, heard = subscription.feeds[start.key], as_of[start.key]
+        feed.read_state(start.state, heard, but=who)
+        who.say(feed.state_text())
+        if start.skipped:
+            first, last, cause = start.skipped
+            gap = {"device": start.key, "from": first, "to": last, "cause": cause}
+            who.say(protocol.text(kind="gap", id=subscription.id, **gap))
+            who.sender.counts.gone(last - first + 1)
+        for command in start.commands:
+            if feed.read_command(command, heard, but=who):
+                who.say(protocol.text(kind="cmd_state", **command))
+
+
+async def fleet(who: Joining, id_: str, slug: str) -> None:
+    """Follow, then read, then tell, as with devices."""
+    pk = await reads.run(reads.fleet_id, who.pass_.user, slug)
+    follower = Follower(id_, who, who.fanout.fleet(slug, pk))
+    try:
+        await who.fanout.follow(follower)
+        marks = await reads.run(reads.marks, pk)
+    except BaseException:
+        follower.leave()
+        raise
+    follower.fleet.learn(marks)
+    who.sender.add(follower)
+    follower.begin(marks)
