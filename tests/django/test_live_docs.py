@@ -1,6 +1,7 @@
 """docs/protocol/live.md is true: its messages are read by the hub, or have the fields of those that the hub sends."""
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -10,14 +11,15 @@ from django.contrib.auth.models import User
 from dashboard import protocol
 from dashboard.fanout import Fanout
 from devices import groups
-from devices.models import Device, Fleet, Frame, Head, Membership
+from devices.models import Device, Fleet, Frame
 from hub.env import CHECKOUT
-from tests.django.live import NOW, publish, run, signed_in, store
+from tests import asyncapi
+from tests.django.live import NOW, Live, publish, run, signed_in, store
 
 pytest_plugins = ("tests.django.live_fixtures",)
 
 PAGE = (CHECKOUT / "docs/protocol/live.md").read_text(encoding="utf-8")
-TOLD = ("ok", "data", "live", "lag", "gap", "state", "cmd_state", "fleet", "err", "end", "welcome", "pong", "hub")
+PAGES = sorted((CHECKOUT / "docs/protocol").glob("*.md"))
 
 
 def examples(who: Literal["client", "hub"]) -> list[str]:
@@ -27,12 +29,15 @@ def examples(who: Literal["client", "hub"]) -> list[str]:
 
 @pytest.mark.parametrize("text", examples("client"))
 def test_a_clients_example_is_read(text: str) -> None:
-    protocol.parse(text.replace("…", ""))
+    protocol.parse(text)
 
 
-def test_each_message_has_an_example() -> None:
-    assert {msgspec.json.decode(text)["type"] for text in examples("client")} == set(protocol.FORMS)
-    assert {msgspec.json.decode(text)["type"] for text in examples("hub")} == set(TOLD)
+@pytest.mark.parametrize("who", ["client", "hub"])
+def test_each_message_has_an_example_and_each_is_as_asyncapi_says(who: Literal["client", "hub"]) -> None:
+    shown = [msgspec.json.decode(text) for text in examples(who)]
+    assert {message["type"] for message in shown} == set(asyncapi.of_type(who))
+    for message in shown:
+        asyncapi.expect(who, message)
 
 
 def shape(message: dict[str, Any]) -> object:
@@ -46,35 +51,58 @@ def shape(message: dict[str, Any]) -> object:
 
 @pytest.mark.django_db(transaction=True)
 async def test_the_hub_says_what_the_page_shows(
-    hub: Fanout, bob: User, pump: Device, greenhouse: Fleet, monkeypatch: pytest.MonkeyPatch
+    hub: Fanout, alice: User, pump: Device, greenhouse: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store("pump-1", 3)
     await run(Frame.objects.filter(seq=1).delete)
-    async with signed_in(bob) as live:
-        await live.words()
-        await live.sub("nobody")
-        await live.until("err")
-        await live.sub("pump-1", since={"cursor": {"pump-1": 0}})
-        await live.until("live")
-        pulse = {"hearing": True, "holding_since": NOW, "held": 1, "because": "its disk is full", "at": NOW}
-        await groups.announce({"type": "hub.pulse", "bridge": "main", **pulse})  # type: ignore[typeddict-item]
-        await live.until("hub")
-        await live.say("cmd", id="c", device="pump-1", name="relay", args="on")
-        await live.until("cmd_state")
-        monkeypatch.setattr(protocol, "MAX_BEHIND", 1)
-        await publish("pump-1", 3)
-        await live.until("lag")
-        await live.until_row(6)
+    async with signed_in(alice) as live:
+        await watch(live, monkeypatch)
+        await change(live)
         await live.say("sub", id="f", fleet="greenhouse")
         await live.until("fleet")
-        await run(Head.objects.filter(pk=pump.pk).delete)
+        await run(pump.delete)
         await hub.check_once()
-        await run(Membership.objects.all().delete)
-        await hub.check_once()
-        await live.until("end")
-    said = [shape(message) for message in live.heard]
+        live.heard, before = [], live.heard
+        await all_of(live, "fleet", "end")
+    said = [shape(message) for message in [*before, *live.heard]]
     for text in examples("hub"):
         assert shape(msgspec.json.decode(text)) in said, text
+
+
+async def all_of(live: Live, *kinds: str) -> None:
+    """Take messages until there was one of each of these types, in any order."""
+    while not {message["type"] for message in live.heard}.issuperset(kinds):
+        await live.hear()
+
+
+async def watch(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """History with a gap, live, a lag, a replay."""
+    await live.words()
+    await live.sub("nobody")
+    await live.until("err")
+    await live.sub("pump-1", since={"cursor": {"pump-1": 0}})
+    await live.until("live")
+    await publish("pump-1")
+    await live.until_row(4)
+    monkeypatch.setattr(protocol, "MAX_BEHIND", 1)
+    await publish("pump-1", 3)
+    await live.until("lag")
+    await live.until_row(7)
+    await live.sub("pump-1", id="r", replay={"from": NOW, "to": NOW + 60_000, "speed": 1000})
+    await live.until("end")
+
+
+async def change(live: Live) -> None:
+    """A command, a call, a bridge that cannot store, and what of it is told."""
+    await live.say("cmd", id="c", device="pump-1", name="relay", args="on")
+    await live.until("cmd_state")
+    await live.say("call", id="k", method="PATCH", path="devices/pump-1/", body={"name": "Pump one"})
+    await all_of(live, "answer", "device")
+    pulse = {"hearing": True, "holding_since": NOW, "held": 1, "because": "its disk is full", "at": NOW}
+    await groups.announce({"type": "hub.pulse", "bridge": "main", **pulse})  # type: ignore[typeddict-item]
+    await live.until("hub")
+    await live.say("path")
+    await live.until("path")
 
 
 def test_the_page_has_the_limits_that_hold() -> None:
@@ -83,3 +111,26 @@ def test_the_page_has_the_limits_that_hold() -> None:
     assert shown == real
     numbers = [value for name, value in vars(protocol.Close).items() if not name.startswith("_")]
     assert all(f"| {number} |" in PAGE for number in numbers)
+
+
+def test_the_page_has_the_codes_of_asyncapi() -> None:
+    (err,) = asyncapi.of_type("hub")["err"]
+    table = PAGE.split("\n## Errors\n")[1].split("\n## ")[0]
+    rows = "".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", rows)) == set(err.schema["properties"]["code"]["enum"])
+    closed = {code for code in re.findall(r"^\| ([\d, ]+) \|", PAGE, re.MULTILINE) for code in code.split(", ")}
+    assert closed - {"1006"} == set(asyncapi.document()["channels"]["live"]["x-close-codes"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_between_the_pages_leads_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for file, _, heading in (target.partition("#") for target in re.findall(r"\]\(([^)]+)\)", text)):
+        if file.startswith(("/", "http")):
+            continue
+        other = page.parent / file if file else page
+        assert other.is_file(), file
+        headings = [
+            re.sub(r"[^\w -]", "", line).strip().lower() for line in other.read_text().splitlines() if "#" in line
+        ]
+        assert not heading or heading.replace("-", " ") in headings, heading
