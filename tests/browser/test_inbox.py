@@ -42,7 +42,7 @@ def test_readings_of_a_device_that_was_not_registered_yet_are_replayed_onto_its_
 
     inbox.reload()
     group.get_by_role("button", name="Replay all of these").click()
-    expect(inbox.get_by_role("status")).to_contain_text("Replayed 2: 2 frames stored")
+    expect(inbox.locator("main [role=status]:visible")).to_contain_text("Replayed 2: 2 frames stored")
     expect(inbox.locator(".reject-group", has_text="leaf-1").filter(has_text="device_unknown")).to_have_count(0)
     expect(device.locator("#tiles .tile[data-metric=level] .value")).to_contain_text("9")
     assert [row[2] for row in demo.frames("leaf-1")] == [{"level": 7}, {"level": 9}]
@@ -63,7 +63,7 @@ def test_discarding_asks_first(look: Look, demo: hub.Demo) -> None:
     discard.click()
     expect(discard).to_be_visible()
     discard.click()
-    expect(page.get_by_role("status")).to_contain_text("Discarded 1.")
+    expect(page.locator("main [role=status]:visible")).to_contain_text("Discarded 1.")
     assert len(questions) == 2
 
 
