@@ -130,6 +130,18 @@ def test_json_and_csv_are_for_programs(anywhere: Hub, new_device: NewDevice) -> 
             assert (found["device"], found["seq"], found["hum"], found["none"]) == (device.key, "1", "40", "")
 
 
+def test_what_was_is_printed_again_at_its_pace_and_ends(anywhere: Hub, new_device: NewDevice) -> None:
+    device, start = new_device(), datetime.now(UTC)
+    with Paho(anywhere, device) as client:
+        for n in range(3):
+            client.said("telemetry", {"n": n})
+    eventually(lambda: len(anywhere.frames(device.key)) == 3)
+    times = ["--replay", start.isoformat(), "--to", datetime.now(UTC).isoformat(), "--speed", "1000"]
+    ended = ran(anywhere, "watch", device.key, "--json", *times)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [json.loads(line)["values"]["n"] for line in ended.stdout.splitlines()] == [0, 1, 2]
+
+
 def test_a_fleet_is_printed_as_it_changes(anywhere: Hub, new_device: NewDevice) -> None:
     device = new_device()
     with Paho(anywhere, device) as client, watching(anywhere, "--fleet", "main") as watch:

@@ -159,6 +159,25 @@ async def _summary(fleet: AsyncIterator[Any], wanted: Callable[[items.Summary], 
 
 
 @both
+async def test_what_was_comes_again_to_its_end_or_on_into_now(anywhere: Hub, new_device: NewDevice) -> None:
+    device = new_device()
+    start = datetime.now(UTC) - timedelta(seconds=1)
+    with Paho(anywhere, device) as client:
+        for n in range(3):
+            client.said("telemetry", {"n": n})
+        eventually(lambda: len(anywhere.frames(device.key)) == 3)
+        async with connected(anywhere) as hub:
+            async with asyncio.timeout(PATIENCE_S):
+                ended = hub.replay(device.key, start=start, end=datetime.now(UTC), speed=1000)
+                assert [(row.seq, row.phase) async for row in ended] == [(1, "replay"), (2, "replay"), (3, "replay")]
+            watch = hub.replay(device.key, start=start, speed=1000)
+            assert [row.seq for row in await take(watch, 3)] == [1, 2, 3]
+            await until(lambda: hub._state.subs[watch.name].phase == "live")
+            client.said("telemetry", {"n": 3})
+            assert [(row.seq, row.phase) for row in await take(watch, 1)] == [(4, "live")]
+
+
+@both
 async def test_what_rest_can_change_a_call_can(anywhere: Hub, new_device: NewDevice) -> None:
     device = new_device()
     async with connected(anywhere) as hub:
