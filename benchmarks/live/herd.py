@@ -36,9 +36,7 @@ SMOKE = Sizes(sockets=10, devices=3, rate=50, again=1, settle_s=0.5)
 def run(scene: Scene, sizes: Sizes) -> Figures:
     """Have them all come back, each way as often as asked, in turn."""
     scene.publisher.ask("start", rate=sizes.rate)
-    opened = scene.crowd.ask(
-        "open", group="herd", count=sizes.sockets, to=scene.to, devices=scene.keys, watch=sizes.watch, again=True
-    )
+    opened = scene.open("herd", sizes.sockets, watch=sizes.watch, again=True)
     progress(f"{opened['live']} sockets are live after {opened['took s']:.1f} s, at most 20 joining at once")
     times = []
     for _ in range(sizes.again):

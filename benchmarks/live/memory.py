@@ -40,7 +40,7 @@ def _fresh(scene: Scene) -> float:
     for web in scene.hub.webs:
         web.stop()
         web.start()
-    scene.crowd.ask("open", group="warm", count=WARM, to=scene.to, devices=scene.keys, watch=1)
+    scene.open("warm", WARM, watch=1)
     time.sleep(1)
     scene.crowd.ask("close", group="warm")
     return _rested(scene)
@@ -53,7 +53,7 @@ def _rested(scene: Scene) -> float:
 
 def _idle(scene: Scene, sizes: Sizes, watch: int) -> Figures:
     before = _fresh(scene)
-    scene.crowd.ask("open", group="idle", count=sizes.sockets, to=scene.to, devices=scene.keys, watch=watch)
+    scene.open("idle", sizes.sockets, watch=watch)
     after = _rested(scene)
     scene.crowd.ask("close", group="idle")
     progress(f"{sizes.sockets} idle sockets: {before:.1f} → {after:.1f} MB")
@@ -63,7 +63,7 @@ def _idle(scene: Scene, sizes: Sizes, watch: int) -> Figures:
 def _stuck(scene: Scene, sizes: Sizes, *, lying: bool) -> Figures:
     """What is kept of the devices for everybody is there before they come: one healthy dashboard watches all."""
     _fresh(scene)
-    scene.crowd.ask("open", group="healthy", count=1, to=scene.to, devices=scene.keys)
+    scene.open("healthy", 1)
     time.sleep(sizes.seconds)
     before = most = scene.web_mb()["pss MB"]
     scene.crowd.ask("stick", count=sizes.stuck, to=scene.to, devices=scene.keys, lying=lying)

@@ -50,6 +50,12 @@ class Scene:
         with psycopg.connect(self.hub.env["DATABASE_URL"]) as connection:
             return {key: seq for key, seq in connection.execute(query) if key in self.keys}
 
+    def open(self, group: str, count: int, **how: object) -> Figures:
+        """Open sockets, all of which have to be live then."""
+        found: Figures = self.crowd.ask("open", group=group, count=count, to=self.to, devices=self.keys, **how)
+        assert found["live"] == count, f"only {found['live']} of {count} {group} sockets are live: {found}"
+        return found
+
     def quiet(self) -> dict[str, float]:
         """Publish no more, and wait until everything is stored."""
         before = self.publisher.ask("stop")

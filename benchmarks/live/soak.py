@@ -49,7 +49,7 @@ SMOKE = Sizes(opened=10, hold_s=0.2, steady=2, devices=3, rate=50, seconds=2, ev
 def run(scene: Scene, sizes: Sizes) -> Figures:
     """Let them come and go, and look now and then."""
     scene.publisher.ask("start", rate=sizes.rate)
-    scene.crowd.ask("open", group="steady", count=sizes.steady, to=scene.to, devices=scene.keys)
+    scene.open("steady", sizes.steady)
     scene.crowd.ask("churn", rate=sizes.opened, to=scene.to, devices=scene.keys, hold_s=sizes.hold_s)
     samples, play = list[Figures](), _Play(scene)
     time.sleep(min(10.0, sizes.every_s))

@@ -34,7 +34,7 @@ def run(scene: Scene, sizes: Sizes) -> Figures:
     """Play both, and say how they compare."""
     play = _Play(scene, sizes)
     empty = scene.web_mb()
-    play.open("healthy", sizes.healthy)
+    scene.open("healthy", sizes.healthy)
     scene.publisher.ask("start", rate=sizes.rate)
     before = play.all_healthy(sizes.seconds / 2)
     with_stuck = play.some_stuck()
@@ -67,13 +67,9 @@ class _Play:
         self._scene, self._sizes = scene, sizes
         self.faults: dict[str, int] = {}
 
-    def open(self, group: str, count: int) -> None:
-        """Have healthy ones come."""
-        self._scene.crowd.ask("open", group=group, count=count, to=self._scene.to, devices=self._scene.keys)
-
     def all_healthy(self, seconds: float) -> dict[str, Any]:
         """Run A, or half of it."""
-        self.open("others", self._sizes.stuck)
+        self._scene.open("others", self._sizes.stuck)
         found = self._measured(seconds, "A")
         self._scene.crowd.ask("close", group="others")
         return found
@@ -138,7 +134,7 @@ def show(found: Figures) -> list[str]:
     """Say it for people."""
     columns = [name for name in found["runs"]["B"] if name != "pss MB"]
     rows = [[name, *(run.get(column, "") for column in columns)] for name, run in found["runs"].items()]
-    stuck, ratio, published = found["stuck"], found["B / A"], found["publisher"]
+    stuck, ratio, out = found["stuck"], found["B / A"], found["publisher"]
     ages = {kind: f"{sum(times) / len(times):.0f} s" for kind, times in stuck["after s"].items() if times}
     grew, most = found["growth in B, MB"], found["most in B, MB"]
     incomplete, faults = found["healthy, incomplete at the end"], found["faults of the healthy"]
@@ -148,5 +144,5 @@ def show(found: Figures) -> list[str]:
         f"web process: {found['pss MB, nobody there']:.1f} MB, nobody there; B: {grew:+.1f} MB, {most:+.1f} at most",
         f"stuck ones closed by the hub: {stuck['closed'] or 'none'}, on average after {ages or '–'}",
         f"healthy ones that miss a frame: {incomplete}; faults: {faults or 'none'}",
-        f"published {published['published']} (at most {published['late ms']:.0f} ms late), stored {published['stored']}",
+        f"published {out['published']} ({out['late ms']:.0f} ms late at most), stored {out['stored']}",
     ]
