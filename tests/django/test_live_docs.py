@@ -113,6 +113,18 @@ def test_the_page_has_the_limits_that_hold() -> None:
     assert all(f"| {number} |" in PAGE for number in numbers)
 
 
+def test_the_events_on_the_page_are_messages_with_the_cursor_behind_them() -> None:
+    (block,) = re.findall(r"^```\n(event: .*?)\n```", PAGE, re.DOTALL | re.MULTILINE)
+    for event in block.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in event.splitlines())
+        message = msgspec.json.decode(fields["data"])
+        asyncapi.expect("hub", message)
+        assert message["type"] == fields["event"]
+        if message["type"] == "data":
+            cursor = [f"{key}:{part['frames'][-1][0]}" for key, part in message["devices"].items()]
+            assert fields["id"] == ",".join(cursor)
+
+
 def test_the_page_has_the_codes_of_asyncapi() -> None:
     (err,) = asyncapi.of_type("hub")["err"]
     table = PAGE.split("\n## Errors\n")[1].split("\n## ")[0]
