@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import F
 
-from devices import dump, replay
+from devices import dump, replay, telemetry
 from devices.history import repairs as marked
 from devices.models import Command, Device, Event, Frame, Metric
 
@@ -134,6 +134,12 @@ def frames(device: Device) -> list[dict[str, Any]]:
     """The device's newest frames, newest first, as stored."""
     rows = Frame.objects.filter(device=device).order_by("-seq")
     return [dict(row) for row in rows.values("seq", "ts", "received_at", "flags", "values")[:FRAMES]]
+
+
+def first(device: Device) -> int | None:
+    """When the oldest of the device's frames that are kept arrived; None: there is none."""
+    found = telemetry.first_arrival(device.pk)
+    return found and found[1]
 
 
 def rejects(rows: QuerySet[Reject], limit: int = REJECTS) -> list[dict[str, Any]]:

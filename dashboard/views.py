@@ -216,6 +216,7 @@ def _state(user: User, one: Device) -> dict[str, Any]:
         "orders": shown.orders(one),
         "may_command": may_command,
         "usual_ms": one.head.usual_ms,
+        "first": shown.first(one),
     }
 
 

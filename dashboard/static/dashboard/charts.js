@@ -36,7 +36,7 @@ export class Charts {
     this.zoom = null;
     this.now = 0;
     // When the device's very first frame happened, if it was seen: before it there is nothing to show.
-    this.born = Infinity;
+    this.born = -Infinity;
     this.resized = new ResizeObserver(() => this.#resize());
     this.resized.observe(root);
     document.addEventListener("theme", () => this.#rebuild());

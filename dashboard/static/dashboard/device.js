@@ -6,6 +6,7 @@ import { connected } from "./corner.js";
 import { WORDS, clock, flags, instant } from "./format.js";
 import { ask, begin, byId, element, given, notice, showPresence, write } from "./page.js";
 import * as rail from "./rail.js";
+import { Scrubber } from "./scrubber.js";
 import { withOrder } from "../live/state.js";
 import { Tiles } from "./tiles.js";
 
@@ -17,8 +18,8 @@ const tiles = new Tiles(byId("tiles"));
 const charts = new Charts(byId("charts"), (zoomed) => {
   byId("follow").hidden = !zoomed;
 });
-const values = { ...page.values };
-const times = { ...page.times };
+let values = { ...page.values };
+let times = { ...page.times };
 let metrics = page.metrics;
 let asked = 900;
 let skew = page.now - Date.now();
@@ -26,6 +27,9 @@ let learnedAt = Date.now();
 
 /** @type {Commands | null} */
 let commands = null;
+
+/** @type {Scrubber | null} */
+let scrubber = null;
 
 /** Lay out what the device measures and takes. */
 function describe() {
@@ -59,13 +63,20 @@ async function relearn() {
   if (!known) return;
   const changed = JSON.stringify(known.metrics) !== JSON.stringify(metrics) || byId("tiles").children.length !== Object.keys(values).length;
   metrics = known.metrics;
+  if (!scrubber?.on) take(newest(known));
   if (changed) {
     describe();
-    live.subscribe("main", request()); // rows of a metric that was unknown were not drawn
+    if (!scrubber?.on) live.subscribe("main", request()); // rows of a metric that was unknown were not drawn
   }
   commands?.describe(known.commands);
   write(byId("device-name"), known.name || key);
   live.learn((state) => known.orders.reduce(withKnown, state));
+}
+
+/** What the server knows and the page does not, as rows. @param {any} known @returns {import("../live/types.js").Row[]} */
+function newest(known) {
+  const names = Object.keys(known.values).filter((name) => (known.times[name] ?? 0) > (times[name] ?? 0));
+  return names.map((name) => [0, known.times[name], { [name]: known.values[name] }]);
 }
 
 /** @param {import("../live/types.js").State} state @param {any} order */
@@ -131,14 +142,74 @@ function showAbout(about) {
 
 const GONE = "This device is gone: it was deleted, or you may not see it any more. What is shown here is what was known of it.";
 
+/** Draw what is shown: now, or the moment of a replay. */
+function draw() {
+  const at = scrubber?.on ? scrubber.at : Date.now() + skew;
+  undrawn = false;
+  charts.draw(at);
+  tiles.draw(at, charts.tracks);
+}
+
+/** The page as it was before a replay. */
+let before = scene();
+
+function scene() {
+  return { values, times, tracks: charts.tracks, born: charts.born, frames: [...byId("frames").children] };
+}
+
+/** @param {typeof before} shown */
+function show(shown) {
+  ({ values, times } = shown);
+  charts.tracks = shown.tracks;
+  charts.born = shown.born;
+  byId("frames").replaceChildren(...shown.frames);
+  describe();
+}
+
+/** Show another time than now: nothing of now stays. @param {number} first @returns {Scrubber} */
+function replays(first) {
+  return new Scrubber(live, {
+    key,
+    first,
+    usual: page.usual_ms,
+    metric: metrics.find((/** @type {{type: string}} */ one) => one.type === "number")?.name,
+    now: () => Date.now() + skew,
+    seconds: () => charts.seconds,
+    enter: () => {
+      before = scene();
+    },
+    clear: () => {
+      const nothing = Object.fromEntries(Object.keys(before.values).map((name) => [name, null]));
+      show({ values: nothing, times: {}, tracks: new Map(), born: -Infinity, frames: [] });
+    },
+    take: (rows) => {
+      undrawn = true;
+      take(rows);
+      frames(rows);
+    },
+    restore: () => {
+      show(before);
+      live.subscribe("main", request());
+if (page.first) {
+  scrubber = replays(page.first);
+  scrubber.addressed();
+}
+      relearn();
+      draw();
+    },
+    draw,
+  });
+}
+
 let lastDrawn = 0;
 let undrawn = false;
 let wasUp = false;
 
 const live = connected((state, news) => {
   if (state.link.phase === "up") skew = state.skew;
+  scrubber?.draw(state, news);
   for (const one of news) {
-    if (one.kind !== "rows" || one.device !== key) continue;
+    if (one.kind !== "rows" || one.sub !== "main" || one.device !== key || scrubber?.on) continue;
     undrawn = true;
     take(one.rows);
     frames(one.rows);
@@ -148,12 +219,10 @@ const live = connected((state, news) => {
   // Nobody sees a hidden page: it takes what comes, and draws once when it is back.
   if (!document.hidden && (undrawn || now - lastDrawn > 900)) {
     lastDrawn = now;
-    undrawn = false;
-    charts.draw(now);
-    tiles.draw(now, charts.tracks);
+    draw();
   }
   const kind = rail.railOf(state, Date.now()).state;
-  commands?.draw(state, state.link.phase === "up" && kind !== "down", values);
+  commands?.draw(state, state.link.phase === "up" && kind !== "down" && !scrubber?.on, values);
   showState(state.devices[key]);
   showAbout(state.about[key]);
   notice(state.subs.main?.reason === "permission_revoked" ? GONE : "");
@@ -170,9 +239,15 @@ function ranges() {
       for (const one of buttons) one.setAttribute("aria-pressed", String(one === button));
       const seconds = Number(button.dataset.seconds);
       charts.range(seconds);
+      scrubber?.again();
       if (seconds <= asked) return;
       asked = seconds;
+      if (scrubber?.on) return;
       live.subscribe("main", request());
+if (page.first) {
+  scrubber = replays(page.first);
+  scrubber.addressed();
+}
     });
   }
   byId("follow").addEventListener("click", () => charts.follow());
@@ -188,3 +263,7 @@ if (page.may_command) {
 showState(page);
 live.learn((state) => page.orders.reduce(withKnown, state));
 live.subscribe("main", request());
+if (page.first) {
+  scrubber = replays(page.first);
+  scrubber.addressed();
+}

@@ -4,14 +4,14 @@ import * as alarm from "./alarm.js";
 import { clock, span, stamp } from "./format.js";
 
 // Silence after a ping that is longer than this is no longer called live.
-const OVERDUE_MS = 3000;
+const OVERDUE_MS = 1500;
 // Nor is what was heard longer ago than this, when the page comes back to sight.
 const FRESH_MS = 2000;
 // How long a skip is still told of, and rows that had to be read back.
 const LAG_SHOWN_MS = 5000;
 const BACK_SHOWN_MS = 1000;
-// A message that was under way for longer than this is not live.
-const BEHIND_MS = 1000;
+// A message that was under way for longer than this is not live: with what comes after it, it may be a second late.
+const BEHIND_MS = 500;
 // A cut shorter than this is not worth naming the time since when.
 const SHORT_CUT_MS = 8000;
 const ENDED = /** @type {Record<string, string>} */ ({
@@ -54,7 +54,7 @@ function behind({ link, subs, counts }, now) {
 
 /** @param {State} state @returns {Rail | null} */
 function replay({ subs }) {
-  const sub = Object.values(subs).find(({ request, phase }) => request.replay && phase !== "live" && phase !== "ended");
+  const sub = Object.values(subs).find(({ request, phase }) => request?.replay && phase !== "live" && phase !== "ended");
   if (!sub?.request.replay) return null;
   const { from, speed = 1 } = sub.request.replay;
   return { state: "replay", word: "replay", detail: `${stamp(sub.at || from)} · ${sub.phase === "paused" ? "paused" : `${speed}×`}` };
