@@ -61,7 +61,7 @@ def run(scene: Scene, sizes: Sizes) -> Figures:
 
     each_while(sizes.seconds, sample, sizes.every_s)
     end = scene.crowd.ask("settle")
-    time.sleep(2)
+    time.sleep(min(10.0, sizes.every_s))
     rest = play.sample(sizes.seconds + 10)
     published = scene.quiet()
     whole = scene.crowd.ask("level", group="steady", heads=scene.heads())
