@@ -31,12 +31,17 @@ FAREWELL_S: Final = 0.2
 _open: set[WebSocketProtocol] = set()
 
 
+class Abandoned(ConnectionError):
+    """Nobody takes what was sent, and nobody waits for that any longer."""
+
+
 class Gate:
     """Closed while more is waiting to be sent than the transport likes. Twisted's IPushProducer."""
 
     def __init__(self) -> None:
         self._open = asyncio.Event()
         self._open.set()
+        self._abandoned = False
 
     def pauseProducing(self) -> None:  # noqa: N802
         """Close: the transport's buffer is full."""
@@ -56,8 +61,16 @@ class Gate:
         return self._open.is_set()
 
     async def passed(self) -> None:
-        """Wait until it is open."""
+        """Wait until it is open; raises Abandoned."""
         await self._open.wait()
+        if self._abandoned:
+            raise Abandoned
+
+    def abandon(self) -> None:
+        """Have an answer that waits here cut off."""
+        if not self.open:
+            self._abandoned = True
+            self._open.set()
 
 
 def paced(application: Application) -> Application:
@@ -68,8 +81,11 @@ def paced(application: Application) -> Application:
         if request is None:
             await application(scope, receive, send)
             return
+        scope["gate"] = gate = Gate()
         try:
-            await application(scope, receive, _through(Gate(), request, send))
+            await application(scope, receive, _through(gate, request, send))
+        except Abandoned:
+            _cut(request)
         except Exception:
             if not request.startedWriting:
                 raise
@@ -157,6 +173,13 @@ def _through(gate: Gate, request: Request, send: Send) -> Send:
 def _unregister(request: Request) -> None:
     if request.producer is not None and request.channel is not None:
         request.unregisterProducer()  # type: ignore[no-untyped-call]  # Twisted has no types here
+
+
+def _cut(request: Request) -> None:
+    """Close the connection at once: to wait until all of it was taken would be to wait for ever."""
+    _unregister(request)
+    if request.channel is not None:
+        request.channel.transport.abortConnection()  # type: ignore[union-attr]  # it has one as long as it is there
 
 
 def _break_off(request: Request) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from asgiref.sync import sync_to_async
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -50,6 +51,30 @@ class View(APIView):
     """A view of the API."""
 
     parser_classes = (Json,)
+
+
+class Waiting(View):
+    """A view whose handlers are asynchronous: who waits holds neither a thread's work nor a database connection."""
+
+    async def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ANN401  as the framework has it
+        """Do what the framework's dispatch does, for an asynchronous handler."""
+        self.args, self.kwargs = args, kwargs
+        self.headers = self.default_response_headers
+        self.request = asked = self.initialize_request(request, *args, **kwargs)
+        try:
+            await sync_to_async(self.initial)(asked, *args, **kwargs)
+            method = request.method.lower()
+            allowed = method in self.http_method_names
+            handler: Any = getattr(self, method, None) if allowed else None
+            response: Any = await (handler or self.refuse_method)(asked, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001  as the framework has it: refusals become answers, bugs go on
+            response = self.handle_exception(error)
+        self.response = self.finalize_response(asked, response, *args, **kwargs)
+        return self.response
+
+    async def refuse_method(self, request: Request, *_: Any, **__: Any) -> None:  # noqa: ANN401  as the framework has it
+        """Refuse a method that there is no handler for."""
+        self.http_method_not_allowed(request)
 
 
 class Strict(serializers.Serializer[Any]):

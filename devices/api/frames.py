@@ -16,7 +16,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from devices import groups, registry, telemetry, values
-from devices.api.asked import Shape, Strict, View, query, user_of
+from devices.api.asked import Shape, Strict, Waiting, query, user_of
 from devices.api.pages import MAX_PAGE, PAGE
 
 if TYPE_CHECKING:
@@ -72,28 +72,10 @@ class FramesShape(Shape):
         return rows
 
 
-class Frames(View):
-    """The journal of a device.
-
-    Asynchronous: whoever waits holds neither a thread's work nor a database connection.
-    """
+class Frames(Waiting):
+    """The journal of a device."""
 
     http_method_names = ["get", "head"]
-
-    async def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ANN401  as the framework has it
-        """Do what the framework's dispatch does, for an asynchronous handler."""
-        self.args, self.kwargs = args, kwargs
-        self.headers = self.default_response_headers
-        self.request = asked = self.initialize_request(request, *args, **kwargs)
-        try:
-            await sync_to_async(self.initial)(asked, *args, **kwargs)
-            if request.method not in ("GET", "HEAD"):
-                self.http_method_not_allowed(asked)
-            response = await self.get(asked, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001  as the framework has it: refusals become answers, bugs go on
-            response = self.handle_exception(error)
-        self.response = self.finalize_response(asked, response, *args, **kwargs)
-        return self.response
 
     @extend_schema(parameters=[FramesAsked], responses=FramesShape)
     async def get(self, request: Request, key: str) -> Response:
