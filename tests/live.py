@@ -122,6 +122,8 @@ class Follower:
             try:
                 with Live(self._url, self._token) as live:
                     self._follow(live)
+            except asyncapi.Unlike as unlike:
+                self.faults.append(str(unlike))
             except (OSError, WebSocketException, AssertionError):
                 self.cuts += 1
                 self._ended.wait(RETRY_S)
