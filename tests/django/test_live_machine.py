@@ -1,0 +1,479 @@
+"""A machine that does whatever can be done to a live hub, in any order; its clients have to end with what is stored.
+
+The hub is the real one but for its threads and its clock: the consumer behind ASGI, fan-out, cohorts, permits, reads
+and the journal on the test's database, the layer in memory. The client is the Python client's pure core. Nothing runs
+but where a rule lets it: what the hub has begun may be half done when the next thing happens.
+
+500 runs of 50 steps: `pytest tests/django/test_live_machine.py --hypothesis-profile=whole`.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from channels.generic import websocket
+from channels.layers import channel_layers, get_channel_layer
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import connections, transaction
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from dashboard import fanout, permits, protocol, reads, rows
+from dashboard.consumers import LiveConsumer
+from devices import groups, telemetry, wire
+from devices.models import Device, Fleet, Frame, Head, Membership
+from telemetry_hub import items
+from telemetry_hub.state import Ended, State, Told
+from tests.django.conftest import make_user
+from tests.django.live import NOW, token
+
+KEYS = ("p", "q")
+# Small bounds, so that few steps reach them; no pace and no timers, so that nothing happens by itself.
+SMALL = {
+    protocol: {"CREDIT": 3, "MAX_BEHIND": 40, "PACE_S": 0.0, "RATE": 1e9},
+    reads: {"MAX_BEHIND": 40},
+    rows: {"KEPT": 6, "CHUNK": 5, "CHUNK_SIZE": 400},
+    fanout: {"CHECK_S": 1e9},
+    permits: {"TICK_S": 1e9},
+}
+# As long as whatever the hub has begun may take, with nothing to wait for.
+LONG = 60
+
+
+async def inline(do: Callable[..., Any], *args: Any) -> Any:
+    """A read that takes its time, and in which all else may happen, on the test's own connection."""
+    await asyncio.sleep(0)
+    found = do(*args)
+    await asyncio.sleep(0)
+    return found
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Wire:
+    """A socket: what the hub has said on it, and the client has not heard yet."""
+
+    def __init__(self, secret: str) -> None:
+        self.said: deque[dict[str, Any]] = deque()
+        self.lent = 0
+        self.code: int | None = None
+        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._inbox.put_nowait({"type": "websocket.connect"})
+        headers = [(b"authorization", f"Token {secret}".encode())]
+        scope = {"type": "websocket", "path": "/ws/v1/live/", "headers": headers, "user": AnonymousUser()}
+        serve: Any = LiveConsumer.as_asgi()
+        self.task = asyncio.get_running_loop().create_task(serve(scope, self._inbox.get, self._send))
+
+    async def _send(self, event: dict[str, Any]) -> None:
+        if event["type"] == "websocket.close":
+            self.code = event["code"]
+        elif event["type"] == "websocket.send":
+            message = json.loads(event["text"])
+            self.said.append(message)
+            self.lent += message["type"] in ("data", "fleet")
+            assert self.lent <= protocol.CREDIT, "more than was lent"
+
+    def say(self, message: dict[str, Any]) -> None:
+        if message["type"] == "credit":
+            self.lent -= message["n"]
+        self._inbox.put_nowait({"type": "websocket.receive", "text": json.dumps(message)})
+
+    def cut(self) -> None:
+        self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
+
+
+class Client:
+    """A program's side: the core, and all that its user was given.
+
+    wants    what it watches, by name
+    rows     of `rows`, by device; gone: what a gap told of it; skipped: what a lag did
+    """
+
+    def __init__(self, secret: str, **wants: dict[str, Any]) -> None:
+        self.secret = secret
+        self.wants = wants
+        self.state = State()
+        self.rows: dict[str, list[int]] = {key: [] for key in KEYS}
+        self.gone: dict[str, set[int]] = {key: set() for key in KEYS}
+        self.skipped: dict[str, set[int]] = {key: set() for key in KEYS}
+        self.summaries: dict[str, int] = {}
+        self.ended: dict[str, str] = {}
+        self.slow = False
+        self.owed = 0
+        self._lag: dict[str, int] = {}
+        self._newest = 0
+        for name, request in wants.items():
+            self.state.want(name, request, NOW)
+        self.wire = Wire(secret)
+
+    def again(self) -> None:
+        """The socket is gone; what was on its way on it is lost."""
+        assert self.state.closed(1006) == (True, [])
+        self._lag = {}
+        self.owed = 0
+        self.wire = Wire(self.secret)
+
+    def hear(self, count: int) -> None:
+        """Take some of what the hub has said, and answer."""
+        assert self.wire.code is None, f"the hub closed with {self.wire.code}"
+        for _ in range(min(count, len(self.wire.said))):
+            for told in self.state.hear(self.wire.said.popleft(), NOW):
+                self._take(told)
+        if not self.slow:
+            self.credit(self.owed)
+        self.speak()
+
+    def speak(self) -> None:
+        while self.state.say:
+            self.wire.say(self.state.say.pop(0))
+
+    def credit(self, count: int) -> None:
+        self.owed -= count
+        self.state.give(count)
+        self.speak()
+
+    def _take(self, told: Told) -> None:
+        self.owed += told.credit
+        for item in told.items:
+            if isinstance(item, Ended):
+                self.ended[told.sub] = item.code
+            elif isinstance(item, items.Summary):
+                self.summaries[item.device] = item.seq
+            elif isinstance(item, items.Gone):
+                del self.summaries[item.device]
+            elif told.sub == "rows":
+                self._of_rows(item)
+            elif isinstance(item, items.Row):
+                assert item.seq > self._newest
+                self._newest = item.seq
+
+    def _of_rows(self, item: object) -> None:
+        match item:
+            case items.Row(device=key, seq=seq, values=values):
+                assert values == {"t": seq}, "another row's values"
+                self._row(key, seq)
+            case items.Gap(key, first, last):
+                missing = set(range(first, last + 1))
+                assert missing.isdisjoint(self.rows[key])
+                assert missing.isdisjoint(self.gone[key]), "told twice"
+                self.gone[key] |= missing
+            case items.Lag(key, count):
+                self._lag[key] = self._lag.get(key, 0) + count
+
+    def _row(self, key: str, seq: int) -> None:
+        last = self.rows[key][-1] if self.rows[key] else 0
+        assert seq > last
+        assert seq not in self.gone[key], "told to be gone, and here it is"
+        untold = set(range(last + 1, seq)) - self.gone[key]
+        assert len(untold) <= self._lag.pop(key, 0), "skipped in silence"
+        self.skipped[key] |= untold
+        self.rows[key].append(seq)
+
+    def resume(self) -> None:
+        """Go on, by cursor, with what was ended."""
+        for name in self.ended:
+            cursor = self.state.subs[name].cursor
+            since = {} if name == "fleet" else {"since": {"cursor": dict(cursor)}}
+            self.state.want(name, self.wants[name] | since, NOW)
+        self.ended = {}
+        self.speak()
+
+    def has_all(self, heads: dict[str, int]) -> bool:
+        """Whether it stands where the journal does, live."""
+        subs = [sub for name, sub in self.state.subs.items() if name != "fleet"]
+        level = all(sub.phase == "live" and all(sub.cursor[key] == heads[key] for key in sub.devices) for sub in subs)
+        return level and ("fleet" not in self.wants or self.summaries == heads)
+
+
+class Machine(RuleBasedStateMachine):
+    """One hub, one user, two clients. `world` has who is there before it begins."""
+
+    world: tuple[Fleet, User, str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fleet, self.user, secret = self.world
+        self.atomic = transaction.atomic()
+        self.atomic.__enter__()
+        self.loop = asyncio.new_event_loop()
+        self.heads = dict.fromkeys(KEYS, 0)
+        self.first = dict.fromkeys(KEYS, 1)
+        self.pks = dict(Device.objects.values_list("key", "pk"))
+        self.bells: list[groups.Message] = []
+        self.permitted = True
+        self.withdrawn = False
+        self.begun: list[asyncio.Task[None]] = []
+        self.errors: list[str] = []
+        self.run(self._open(secret))
+
+    async def _open(self, secret: str) -> None:
+        channel_layers.backends.clear()
+        since = {"cursor": dict.fromkeys(KEYS, 0)}
+        every, newest = {"devices": list(KEYS), "since": since}, {"devices": ["p"], "mode": "latest", "since": None}
+        self.quick = Client(secret, rows=every)
+        self.other = Client(secret, rows=every, newest=newest, fleet={"fleet": self.fleet.slug})
+        self.clients = [self.quick, self.other]
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(work)
+
+    @property
+    def hub(self) -> fanout.Fanout:
+        async def here() -> fanout.Fanout:
+            return fanout.here()
+
+        found: fanout.Fanout = self.run(here())
+        return found
+
+    # -- devices, and the bridge
+
+    @rule(key=st.sampled_from(KEYS), count=st.sampled_from([1, 2, 3, 7, 60]), told=st.sampled_from(["rung", "late"]))
+    def publish(self, key: str, count: int, told: str) -> None:
+        """Frames are stored; the doorbell rings, now or later or never."""
+        start, self.heads[key] = self.heads[key] + 1, self.heads[key] + count
+        frames = [
+            wire.Frame(device=key, values={"t": seq}, received_at=NOW + seq, ts=NOW + seq)
+            for seq in range(start, start + count)
+        ]
+        recorded = telemetry.record(frames, NOW + start)
+        (message,) = recorded.frames
+        if told == "rung":
+            self.run(groups.announce(message, *recorded.states))
+        else:
+            self.bells.append(message)
+
+    @precondition(lambda self: self.bells)
+    @rule(which=st.integers(0, 9), once=st.booleans())
+    def ring_late(self, which: int, *, once: bool) -> None:
+        """Late, in the wrong order, and maybe not for the last time."""
+        bell = self.bells[which % len(self.bells)]
+        if once:
+            self.bells.remove(bell)
+        self.run(groups.announce(bell))
+
+    @rule(key=st.sampled_from(KEYS), left=st.sampled_from([0, 1, 5, 30]))
+    def prune(self, key: str, left: int) -> None:
+        """All but the newest are deleted."""
+        self.first[key] = max(self.first[key], self.heads[key] + 1 - left)
+        Frame.objects.filter(device_id=self.pks[key], seq__lt=self.first[key]).delete()
+
+    # -- the hub
+
+    @rule(count=st.sampled_from([1, 2, 5, LONG]))
+    def turn(self, count: int) -> None:
+        """Time passes."""
+        self.run(turns(count))
+
+    @rule()
+    def check(self) -> None:
+        """The periodic check begins."""
+        self.begin(self.hub.check_once())
+
+    @rule()
+    def look(self) -> None:
+        """The look at who may still be here begins."""
+        self.begin(self.hub.permits.look_once())
+
+    @rule()
+    def flush(self) -> None:
+        """The layer forgets all groups and messages."""
+        layer: Any = self.layer()
+        layer.groups.clear()
+        for queue in layer.channels.values():
+            while not queue.empty():
+                queue.get_nowait()
+
+    @rule()
+    def kill(self) -> None:
+        """The web process dies: nobody says good-bye, and the layer keeps its membership."""
+        self.run(self._die())
+
+    async def _die(self) -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await turns(3)
+        self.begun = []
+        del fanout._here[self.loop]
+        for client in self.clients:
+            client.again()
+
+    def layer(self) -> Any:
+        async def here() -> Any:
+            return get_channel_layer()
+
+        return self.run(here())
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self.begun.append(self.loop.create_task(work))
+
+    # -- who may see it
+
+    @precondition(lambda self: self.permitted)
+    @rule()
+    def revoke(self) -> None:
+        Membership.objects.filter(user=self.user).delete()
+        self.permitted, self.withdrawn = False, True
+
+    @precondition(lambda self: not self.permitted)
+    @rule()
+    def look_after_a_withdrawal(self) -> None:
+        """Once it has looked, nothing more is shown."""
+        for _ in range(2):  # who was joining in the meantime is left to the second
+            self.run(self.hub.permits.look_once())
+            self.turn(LONG)
+            for client in self.clients:
+                client.hear(99)
+        self.turn(LONG)
+        for client in self.clients:
+            client.hear(99)
+            assert not [name for name, sub in client.state.subs.items() if sub.asked]
+
+    @precondition(lambda self: not self.permitted)
+    @rule()
+    def grant(self) -> None:
+        Membership.objects.create(user=self.user, fleet=self.fleet, role="viewer")
+        self.permitted = True
+
+    # -- the clients
+
+    @rule(who=st.integers(0, 1), count=st.sampled_from([1, 2, 5, 99]))
+    def hear(self, who: int, count: int) -> None:
+        self.run(self._with(who, lambda client: client.hear(count)))
+
+    @rule(who=st.integers(0, 1))
+    def cut(self, who: int) -> None:
+        def cut(client: Client) -> None:
+            client.wire.cut()
+            client.again()
+
+        self.run(self._with(who, cut))
+
+    @rule(slow=st.booleans())
+    def slow(self, *, slow: bool) -> None:
+        """One of them gives no credit back for a while."""
+        self.other.slow = slow
+
+    @precondition(lambda self: self.other.owed)
+    @rule(count=st.integers(1, 3))
+    def credit(self, count: int) -> None:
+        self.other.credit(min(count, self.other.owed))
+
+    @precondition(lambda self: self.permitted and (self.quick.ended or self.other.ended))
+    @rule()
+    def resume(self) -> None:
+        for client in self.clients:
+            client.resume()
+
+    async def _with(self, who: int, act: Callable[[Client], None]) -> None:
+        act(self.clients[who])
+
+    # -- what holds
+
+    @invariant()
+    def nothing_fails(self) -> None:
+        for task in [task for task in self.begun if task.done()]:
+            self.begun.remove(task)
+            task.result()
+        assert not ERRORS, ERRORS
+
+    @invariant()
+    def nothing_ends_without_a_reason(self) -> None:
+        ends = {code for client in self.clients for code in client.ended.values()}
+        assert ends <= ({"permission_revoked", "device_unknown", "fleet_unknown"} if self.withdrawn else set())
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None:
+                self.settle()
+                self.verify()
+        finally:
+            self.run(self._close())
+            self.loop.close()
+            transaction.set_rollback(True)
+            self.atomic.__exit__(None, None, None)
+            ERRORS.clear()
+
+    async def _close(self) -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await turns(3)
+        fanout._here.pop(self.loop, None)
+
+    def settle(self) -> None:
+        """All is quiet: the user may see everything, the clients take everything, the checks come."""
+        if not self.permitted:
+            self.grant()
+        self.other.slow = False
+        for _ in range(100):
+            for client in self.clients:
+                client.resume()
+                client.hear(99)
+            self.turn(LONG)
+            if all(client.has_all(self.heads) for client in self.clients):
+                return
+            self.run(self.hub.check_once())
+        raise AssertionError(f"it never comes to rest: {[client.state.subs for client in self.clients]}, {self.heads}")
+
+    def verify(self) -> None:
+        self.nothing_fails()
+        assert dict(Head.objects.values_list("device__key", "seq")) == self.heads
+        for client in self.clients:
+            assert client.state.counts.holes == 0
+            for key in KEYS:
+                told = client.gone[key] | client.skipped[key]
+                assert set(client.rows[key]) | told == set(range(1, self.heads[key] + 1))
+                # Nothing is given up that could be had, unless it was too far behind.
+                assert all(seq < self.first[key] for seq in told) or self.heads[key] > protocol.MAX_BEHIND
+
+
+ERRORS: list[str] = []
+
+
+class Complaints(logging.Handler):
+    """What the hub logs as an error is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        ERRORS.append(record.getMessage() + "".join(logging.Formatter().format(record).splitlines(keepends=True)[-6:]))
+
+
+@pytest.fixture
+def world(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Who is there before each run, and a hub in which nothing happens by itself."""
+    fleet = Fleet.objects.create(slug="greenhouse", name="Greenhouse")
+    user = make_user("vera", "viewer", fleet)
+    for key in KEYS:
+        Device.objects.create(key=key, fleet=fleet)
+    for device in Device.objects.all():
+        Head.objects.get_or_create(device=device)
+    Machine.world = fleet, user, token(user)
+    # There is one thread, and one connection for all of its tasks: each run is rolled back, and the same each time.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    monkeypatch.setattr(connections, "_connections", SimpleNamespace(default=connections["default"]))
+    monkeypatch.setattr(websocket, "aclose_old_connections", partial(asyncio.sleep, 0))
+    complaints = Complaints(logging.ERROR)
+    logging.getLogger("dashboard").addHandler(complaints)
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(reads, "run", inline))
+        stack.enter_context(patch.object(permits, "_in_thread", inline))
+        stack.enter_context(patch.object(permits, "_disconnect", lambda: None))
+        for module, values in SMALL.items():
+            stack.enter_context(patch.multiple(module, **values))
+        yield
+    logging.getLogger("dashboard").removeHandler(complaints)
+    channel_layers.backends.clear()
+
+
+def test_clients_end_with_exactly_what_is_stored(world: None) -> None:
+    run_state_machine_as_test(Machine)
