@@ -14,6 +14,11 @@ hypothesis.settings.register_profile("hub", deadline=None)
 hypothesis.settings.load_profile("hub")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What is shortened so that it can run each time, at its whole length."""
+    parser.addoption("--full", action="store_true", help="let absences of pages last as long as people are away")
+
+
 def pytest_configure() -> None:
     """Django's real password hash takes a quarter of a second on purpose; no test is about that."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -64,14 +64,32 @@ test("a cut comes back by itself, later each time, and resumes behind the cursor
 
 test("an unanswered ping makes the page stale, then cuts", () => {
   const world = new World().start().join();
-  world.pass(6);
+  world.pass(4);
   const socket = world.socket;
   assert.equal(railOf(world.hub.state, world.time).word, "live");
-  world.pass(4);
+  world.pass(1);
   assert.match(railOf(world.hub.state, world.time).word, /^stale since/);
-  world.pass(8);
+  world.pass(10);
   assert.ok(socket.closed);
   assert.ok(world.sockets.length > 1);
+});
+
+test("a hub that falls silent is asked before a person wonders", () => {
+  const world = new World().start().join();
+  world.pass(3);
+  assert.equal(world.said("ping").length, 2);
+});
+
+test("a try that hangs is not waited for when the network comes back", () => {
+  const world = new World().start().join();
+  world.cut(1006);
+  world.pass(1);
+  world.hub.wake();
+  assert.equal(world.sockets.length, 2, "a young one is");
+  world.time += 2000;
+  world.hub.wake();
+  assert.equal(world.sockets.length, 3);
+  assert.ok(world.sockets[1].closed);
 });
 
 test("silence with answered pings stays live for as long as it lasts", () => {

@@ -92,6 +92,9 @@ test("the hub's clock is known as well as the least late message tells it, and h
   assert.deepEqual([now.skew, now.link.behind], [5010, 0]);
   now = state.reduce(now, data(6, NOW + 6010), NOW + 3000);
   assert.deepEqual([now.skew, now.link.behind], [5010, 2000]);
+  const slow = data(7, NOW + 8010);
+  now = state.reduce(now, { ...slow, devices: { "pump-1": { ...slow.devices["pump-1"], hops: [NOW + 7010, NOW + 8000, NOW + 8005] } } }, NOW + 3000);
+  assert.deepEqual([now.link.transit, now.link.behind], [0, 1000], "the hub had it for a second");
 });
 
 test("a clock that was set forward does not make the page late for ever", () => {

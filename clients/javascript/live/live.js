@@ -4,10 +4,13 @@
 import * as state from "./state.js";
 
 // A silence that a person would notice must be noticed here first; the hub itself asks for one ping each heartbeat.
+const QUIET_MS = 2000;
 const PING_MS = 5000;
 // Longer than a message of the largest size takes at 20 KB/s: while bytes come, however slowly, nobody is dead.
 const PONG_MS = 10_000;
 const WELCOME_MS = 10_000;
+// A try that has taken this long began when the network was away: when it is back, a new one is quicker.
+const STUCK_MS = 1000;
 // Ten seconds at most: whoever looks at a page does not wait longer than that for a hub that is back.
 const BACKOFF_MS = { first: 500, most: 10_000 };
 // A hub that restarts is back in a moment, and all its clients with it: they are spread over this.
@@ -164,7 +167,9 @@ export class Live {
     if (this.stopped) return;
     this.#become(state.woke(this.state, this.world.now()));
     this.#flush();
-    if (this.state.link.phase === "waiting") this.#open();
+    const { phase } = this.state.link;
+    const stuck = phase === "connecting" && this.world.now() - this.openedAt > STUCK_MS;
+    if (phase === "waiting" || stuck) this.#open();
     else if (this.state.link.phase === "up") this.#ping();
   }
 
@@ -327,7 +332,7 @@ export class Live {
     if (phase === "waiting" && now >= retryAt) this.#open();
     else if (phase === "connecting" && this.socket && now - this.openedAt > WELCOME_MS) this.#closed(0);
     else if (phase === "up" && pingAt && now - Math.max(pingAt, heardAt) > PONG_MS) this.#closed(0);
-    else if (phase === "up" && !pingAt && now >= this.nextPing) this.#ping();
+    else if (phase === "up" && !pingAt && (now >= this.nextPing || now - heardAt > QUIET_MS)) this.#ping();
     else this.#schedule();
   }
 }

@@ -12,7 +12,7 @@ export { leave, pause, resume, want } from "./subs.js";
 /** @typedef {import("./types.js").Sample} Sample */
 
 // A message that was under way for longer than this is late: the link is slower than what is sent over it.
-export const BEHIND_MS = 1000;
+const BEHIND_MS = 500;
 const SAMPLES_KEPT = 50;
 
 /** @returns {State} */
@@ -20,7 +20,7 @@ export function initial() {
   return {
     link: {
       phase: "connecting", code: 0, lostAt: 0, retryAt: 0, pingAt: 0, rtt: 0, heardAt: 0, lagAt: 0, wokeAt: 0, backAt: 0,
-      behind: 0, hops: false, reason: "",
+      behind: 0, transit: 0, hops: false, reason: "",
     },
     hub: { storing: true, because: "", since: 0 },
     skew: 0,
@@ -67,7 +67,7 @@ export const woke = (state, now) => ({ ...fresh(state), link: { ...state.link, w
 export function closed(state, { code, reason = "", retryAt }, now) {
   const lostAt = state.link.lostAt || now;
   const phase = retryAt ? "waiting" : "refused";
-  const link = { ...state.link, phase, code, reason, lostAt, retryAt, pingAt: 0, rtt: 0, behind: 0 };
+  const link = { ...state.link, phase, code, reason, lostAt, retryAt, pingAt: 0, rtt: 0, behind: 0, transit: 0 };
   return asks.cut({ ...fresh(state), link: /** @type {Link} */ (link) }, retryAt === 0);
 }
 
@@ -116,7 +116,7 @@ export function reduce(before, message, now) {
 /** @param {State} state @param {any} message @param {number} now @returns {State} */
 function welcome(state, message, now) {
   /** @type {Link} */
-  const link = { ...state.link, phase: "up", code: 0, lostAt: 0, retryAt: 0, reason: "", behind: 0, hops: false };
+  const link = { ...state.link, phase: "up", code: 0, lostAt: 0, retryAt: 0, reason: "", behind: 0, transit: 0, hops: false };
   const next = { ...state, link, hub: initial().hub, socket: nothing(), skew: message.server_ts - now, heartbeat: message.heartbeat_s };
   return asks.again(subs.again(next), now);
 }
@@ -126,18 +126,20 @@ function pong(state, now) {
   const rtt = Math.max(1, now - (state.link.pingAt || now));
   const link = { ...state.link, rtt, pingAt: 0 };
   // What comes behind a late message is late itself. If it is not, this clock was set meanwhile.
-  if (rtt < BEHIND_MS && link.behind > BEHIND_MS) return { ...state, skew: state.skew - link.behind, link: { ...link, behind: 0 } };
+  if (rtt < BEHIND_MS && link.transit > BEHIND_MS) return { ...state, skew: state.skew - link.transit, link: { ...link, transit: 0, behind: 0 } };
   return { ...state, link };
 }
 
 /**
- * The hub's stamp says how late a message is, and what its clock shows: as much as the least late one says, at least.
+ * The hub's stamps say how late a message is, and its frames, and what its clock shows: as much as the least late
+ * message says, at least.
  * @param {State} state @param {any} message @param {number} now @returns {State}
  */
-function timed(state, { sent }, now) {
+function timed(state, { sent, devices = {} }, now) {
   if (!sent) return state;
   const skew = Math.max(state.skew, sent - now);
-  return { ...state, skew, link: { ...state.link, behind: now + skew - sent } };
+  const received = Object.values(devices).map((part) => part.hops?.[0] ?? sent);
+  return { ...state, skew, link: { ...state.link, transit: now + skew - sent, behind: now + skew - Math.min(sent, ...received) } };
 }
 
 /** Count what came on this socket, taken or not. @param {State} state @param {any} message @returns {State} */
