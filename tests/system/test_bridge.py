@@ -241,6 +241,44 @@ async def test_who_watches_hears_of_it(worker: Worker) -> None:
     assert [row[0] for row in told["frames"]] == [1, 2, 3]
 
 
+async def test_what_was_told_is_counted_and_goes_with_the_pulse(worker: Worker) -> None:
+    await worker.tell(frames())
+    await worker.relay_one({"type": "device.watch", "device": "pump-1"})
+    await worker.tell(frames(3))
+    counts = worker.pulse()["counts"]
+    assert (counts["frames"], counts["unwatched"], counts["waiting"], counts["announced"]) == (4, 1, 3, 0)
+    await worker.announcer.announce(worker.announcer.due(time.monotonic()))
+    counts = worker.pulse()["counts"]
+    assert (counts["waiting"], counts["announced"], counts["lost"]) == (0, 3, 0)
+
+
+@pytest.mark.parametrize("groups_are_there", [True, False])
+async def test_the_first_pulse_waits_for_the_groups_but_not_for_ever(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, groups_are_there: bool
+) -> None:
+    """Who hears of a new duty rings `watch` at once: before we are in the groups, nobody would hear it."""
+    said: asyncio.Queue[groups.Message] = asyncio.Queue()
+
+    async def announce(*messages: groups.Message) -> list[groups.Message]:
+        for message in messages:
+            said.put_nowait(message)
+        return []
+
+    monkeypatch.setattr(groups, "announce", announce)
+    monkeypatch.setattr("bridge.worker.PULSE_S", 60.0 if groups_are_there else 0.05)
+    pulsating = asyncio.create_task(worker._pulsate())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert said.empty()
+    if groups_are_there:
+        worker._in_groups.set()
+    async with asyncio.timeout(PATIENCE_S):
+        first = await said.get()
+    pulsating.cancel()
+    assert first["type"] == "hub.pulse"
+    assert first["began"] == worker.tally.began
+
+
 # --- commands
 
 
