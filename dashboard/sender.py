@@ -119,7 +119,8 @@ class Sender:
         return True
 
     def _utter(self, sub: str, parcel: Parcel) -> None:
-        self._count(parcel)
+        if self.closing is None:
+            self._count(parcel)
         for note in parcel.noted(sub):
             self.say(note)
         if (data := parcel.addressed(sub)) is not None:
@@ -133,7 +134,7 @@ class Sender:
         for note in parcel.notes:
             if note["kind"] == "lag":
                 self.counts.skipped(sum(note["devices"].values()))
-            else:
+            elif note["kind"] == "gap":
                 self.counts.gone(note["to"] - note["from"] + 1)
 
     def add(self, source: Source) -> None:
