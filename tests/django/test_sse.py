@@ -18,6 +18,7 @@ from devices import registry
 from devices.errors import Refusal
 from devices.models import Device, Frame, Membership, Token
 from hub.asgi import application
+from tests import asyncapi
 from tests.django.live import PATIENCE_S, Headers, by_cookie, by_token, publish, run, settle, signed_in, store
 
 pytest_plugins = ("tests.django.live_fixtures",)
@@ -93,6 +94,7 @@ class Stream:
         fields = dict(line.split(": ", 1) for line in text.strip().split("\n"))
         event = Event(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
         assert event.message["type"] == event.kind
+        asyncapi.expect("hub", event.message)
         self.heard.append(event)
         return event
 
