@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -19,6 +20,9 @@ async def application(scope: Any, _receive: Any, send: Any) -> None:
     if scope["path"] == "/given":
         await send({"type": "http.response.body", "body": json.dumps(given).encode()})
     elif scope["path"] == "/long":
+        await long(send)
+    elif scope["path"] == "/stuck":
+        asyncio.get_running_loop().call_later(1, scope["gate"].abandon)
         await long(send)
     elif scope["path"] == "/broken":
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})

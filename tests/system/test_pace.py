@@ -37,6 +37,11 @@ def asked(daphne: services.Service, path: str) -> socket.socket:
     return client
 
 
+def drain(client: socket.socket) -> None:
+    while client.recv(1 << 20):
+        pass
+
+
 def given(daphne: services.Service) -> dict[str, int]:
     told: Any = httpx.get(f"{daphne.url}/given").json()
     return dict(told)
@@ -77,6 +82,14 @@ def test_one_who_goes_away_ends_the_reading(daphne: services.Service) -> None:
     client.close()
     # Django cancels what is asked for by one who has gone; here nobody does, and what is sent goes nowhere.
     eventually(lambda: given(daphne)["left"] == left + 1, "the answer goes on")
+
+
+def test_one_who_takes_nothing_can_be_cut_off_with_what_waits_for_them(daphne: services.Service) -> None:
+    left = given(daphne)["left"]
+    with asked(daphne, "/stuck") as client:
+        eventually(lambda: given(daphne)["left"] == left + 1, "the answer stays")
+        with pytest.raises(ConnectionResetError):
+            drain(client)
 
 
 def test_a_broken_answer_does_not_look_whole_and_daphne_lives_on(daphne: services.Service) -> None:
