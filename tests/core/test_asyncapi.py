@@ -162,6 +162,21 @@ def test_a_golden_conversation_is_as_the_file_says(path: Path) -> None:
 
 # --- the check itself
 
+HEARD = [example for message, example in EXAMPLES if message.key.startswith("hub.")]
+MAY_BE_MISSING = ("more", "sent")
+MAY_BE_ANYTHING = ("args", "body")
+
+
+@pytest.mark.parametrize("heard", HEARD, ids=lambda heard: heard["type"])
+def test_each_field_of_a_hubs_message_is_looked_at(heard: dict[str, Any]) -> None:
+    for name in set(heard) - {"type"}:
+        without = {field: value for field, value in heard.items() if field != name}
+        assert bool(asyncapi.faults("hub", without)) == (name not in MAY_BE_MISSING), name
+        other = {**heard, name: [[]]}
+        assert bool(asyncapi.faults("hub", other)) == (name not in MAY_BE_ANYTHING), name
+    assert asyncapi.faults("hub", {**heard, "extra": 1})
+    assert not asyncapi.faults("hub", {**heard, "extra": 1}, closed=False)
+
 
 @pytest.mark.parametrize(
     "wrong",
