@@ -234,7 +234,7 @@ class Crowd:
     def _said(self, crowd: Group) -> Answer:
         counts = {name: getattr(crowd.tally, name) for name in ("frames", "messages", "bytes")}
         counters = {name: dict(getattr(crowd.tally, name)) for name in ("faults", "handshakes", "closes")}
-        return {**counts, **counters, "turn ms": self._turn_s * 1000}
+        return {**counts, **counters, "examples": crowd.tally.examples, "turn ms": self._turn_s * 1000}
 
     # -- stuck ones
 

@@ -72,6 +72,7 @@ def run(scene: Scene, sizes: Sizes) -> Figures:
         "handshakes": play.handshakes,
         "faults": play.faults,
         "closes": play.closes,
+        "examples": play.examples,
         "steady, incomplete": whole["incomplete"],
         "publisher": published,
     }
@@ -88,6 +89,7 @@ class _Play:
         self.handshakes: dict[str, int] = {}
         self.faults: dict[str, int] = {}
         self.closes: dict[str, int] = {}
+        self.examples: list[str] = []
 
     def _watch(self) -> Spent:
         return Spent(web=self._scene.web_pid, bridge=self._scene.hub.bridges[0].pid, crowd=self._scene.crowd.pid)
@@ -100,6 +102,7 @@ class _Play:
             mine = getattr(self, name)
             for what, count in counts[name].items():
                 mine[what] = mine.get(what, 0) + count
+        self.examples += visits["examples"] + steady["examples"]
         spent, self._spent = self._spent.percent(), self._watch()
         live = visits["live ms"]
         return {
@@ -173,6 +176,7 @@ def show(found: Figures) -> list[str]:
     return [
         table(["", "first quarter", "last quarter", "slope an hour", "at rest after"], rows),
         f"handshakes: {found['handshakes']}; closes: {found['closes']}; left over: {found['left over']}",
+        *found["examples"],
         f"faults: {found['faults'] or 'none'}; steady dashboards that miss a frame: {found['steady, incomplete']}",
         f"published {found['publisher']['published']}, stored {found['publisher']['stored']}",
     ]

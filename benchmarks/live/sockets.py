@@ -25,6 +25,7 @@ CREDIT_EVERY: Final = 8
 _CREDIT: Final = wire.client_frame(wire.TEXT, b'{"type":"credit","n":%d}' % CREDIT_EVERY)
 _GOODBYE: Final = wire.client_frame(wire.CLOSE, b"\x03\xe8")
 _READ: Final = 512
+EXAMPLES: Final = 5
 # How long after a failure a client comes back.
 AGAIN_S: Final = 0.1, 0.5
 
@@ -84,9 +85,17 @@ class Tally:
         self.latencies = Latencies()
         # hole, double, gap, lag, err, end, not recovered: what must not happen to who keeps up
         self.faults: Counter[str] = Counter()
+        # What exactly, of the first few.
+        self.examples: list[str] = []
         # "open", "refused" (nobody listens), a status, "cut" (in the handshake)
         self.handshakes: Counter[str] = Counter()
         self.closes: Counter[str] = Counter()
+
+    def fault(self, kind: str, example: str) -> None:
+        """Note what must not happen."""
+        self.faults[kind] += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(f"{kind}: {example}")
 
 
 class Told:
@@ -200,6 +209,11 @@ class Dashboard(asyncio.Protocol):
             self.tally.handshakes["open"] += 1
         return self.live.is_set()
 
+    @property
+    def name(self) -> str:
+        """Tell it from others."""
+        return f"socket {id(self):x}"
+
     def cut(self) -> None:
         """Break the connection off, as a network does (RST)."""
         if self._transport is not None:
@@ -262,9 +276,9 @@ class Dashboard(asyncio.Protocol):
             case "fleet":
                 self._give_back()
             case "gap" | "lag" | "end":
-                self.tally.faults[word.type] += 1
+                self.tally.fault(word.type, text[:200].decode())
             case "err":
-                self.tally.faults["err"] += 1
+                self.tally.fault("err", text[:200].decode())
                 self.cut()
 
     def _subscribe(self) -> None:
@@ -281,7 +295,7 @@ class Dashboard(asyncio.Protocol):
     def _begin(self, ok: Word, now: int) -> None:
         self.ok_at = now
         if not ok.recovered:
-            self.tally.faults["not recovered"] += 1
+            self.tally.fault("not recovered", self.name)
         if not self.cursors and not self._last_s:
             self.cursors = dict(ok.head or {})
 
@@ -292,11 +306,15 @@ class Dashboard(asyncio.Protocol):
         told.came(self.tally, now)
         cursors = self.cursors
         for key, prev, last in told.parts:
-            if cursors.get(key, prev) != prev:
-                self.tally.faults["hole" if prev > cursors[key] else "double"] += 1
+            if (cursor := cursors.get(key, prev)) != prev:
+                late = (now - self.live_at) / 1e6
+                example = (
+                    f"{self.name} has {key} up to {cursor}, and is sent {prev + 1} to {last}, {late:.3f} s after live"
+                )
+                self.tally.fault("hole" if prev > cursor else "double", example)
             cursors[key] = last
         if not told.whole:
-            self.tally.faults["hole"] += 1
+            self.tally.fault("hole", f"{self.name} is sent rows that do not follow each other")
         self._give_back()
 
     def _give_back(self) -> None:

@@ -55,6 +55,7 @@ def run(scene: Scene, sizes: Sizes) -> Figures:
         "stuck": with_stuck["stuck"],
         "healthy, incomplete at the end": whole["incomplete"],
         "faults of the healthy": play.faults,
+        "examples": play.examples,
         "publisher": published,
     }
 
@@ -66,6 +67,7 @@ class _Play:
         """Begin with nobody there."""
         self._scene, self._sizes = scene, sizes
         self.faults: dict[str, int] = {}
+        self.examples: list[str] = []
 
     def all_healthy(self, seconds: float) -> dict[str, Any]:
         """Run A, or half of it."""
@@ -109,6 +111,7 @@ class _Play:
         return Spent(web=scene.web_pid, bridge=scene.hub.bridges[0].pid, crowd=scene.crowd.pid)
 
     def _count(self, said: dict[str, Any]) -> None:
+        self.examples += said["examples"]
         for fault, count in said["faults"].items():
             self.faults[fault] = self.faults.get(fault, 0) + count
 
@@ -144,5 +147,6 @@ def show(found: Figures) -> list[str]:
         f"web process: {found['pss MB, nobody there']:.1f} MB, nobody there; B: {grew:+.1f} MB, {most:+.1f} at most",
         f"stuck ones closed by the hub: {stuck['closed'] or 'none'}, on average after {ages or '–'}",
         f"healthy ones that miss a frame: {incomplete}; faults: {faults or 'none'}",
+        *found["examples"],
         f"published {out['published']} ({out['late ms']:.0f} ms late at most), stored {out['stored']}",
     ]
