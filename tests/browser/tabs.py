@@ -32,7 +32,9 @@ class Tab:
         self._ids = itertools.count(1)
 
     def __enter__(self) -> Self:
-        self._socket = self._stack.enter_context(connect(self._address, max_size=None, proxy=None))
+        self._socket = self._stack.enter_context(
+            connect(self._address, max_size=None, max_queue=None, ping_interval=None, proxy=None)
+        )
         self.ask("Page.enable")
         return self
 

@@ -186,6 +186,14 @@ test("whoever has a token says hello first", () => {
   assert.deepEqual(world.socket.sent, [{ type: "hello", token: "8c1f" }]);
 });
 
+test("a page says a word at once, so that one that is not signed in is told so", () => {
+  const world = new World().start();
+  world.socket.onopen();
+  assert.deepEqual(world.socket.sent, [{ type: "credit", n: 1 }]);
+  world.cut(4401);
+  assert.equal(railOf(world.hub.state, world.time).word, "signed out");
+});
+
 test("a session that ended is tried once more at once, for another page may have signed in", () => {
   const world = new World().start().join();
   world.cut(4401);

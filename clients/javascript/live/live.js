@@ -180,7 +180,10 @@ export class Live {
     this.welcomed = false;
     const socket = this.world.open();
     this.socket = socket;
-    socket.onopen = () => this.token && socket.send(JSON.stringify({ type: "hello", token: this.token }));
+    // Whoever is known is welcomed without a word; of all others the hub waits for a hello. Credit that nobody lent
+    // counts for nothing, and has the hub say at once (4401) that it does not know this page.
+    const first = this.token ? { type: "hello", token: this.token } : { type: "credit", n: 1 };
+    socket.onopen = () => socket.send(JSON.stringify(first));
     socket.onmessage = (/** @type {{data: string}} */ event) => this.#hear(JSON.parse(event.data));
     socket.onclose = (/** @type {{code: number}} */ event) => this.#closed(event.code);
     socket.onerror = () => undefined; // the close that follows says all there is to say

@@ -123,7 +123,8 @@ function welcome(state, message, now) {
 
 /** @param {State} state @param {number} now @returns {State} */
 function pong(state, now) {
-  const rtt = Math.max(1, now - (state.link.pingAt || now));
+  if (!state.link.pingAt) return state;
+  const rtt = Math.max(1, now - state.link.pingAt);
   const link = { ...state.link, rtt, pingAt: 0 };
   // What comes behind a late message is late itself. If it is not, this clock was set meanwhile.
   if (rtt < BEHIND_MS && link.transit > BEHIND_MS) return { ...state, skew: state.skew - link.transit, link: { ...link, transit: 0, behind: 0 } };
