@@ -148,5 +148,6 @@ def _thinned(message: dict[str, Any]) -> dict[str, Any]:
 
 def _few(part: dict[str, Any]) -> dict[str, Any]:
     rows = part.get("frames")
-    is_long = isinstance(rows, list) and FEW < len(rows) <= MANY
-    return {**part, "frames": [*rows[: FEW - 1], rows[-1]]} if is_long else part
+    if not isinstance(rows, list) or not FEW < len(rows) <= MANY:
+        return part
+    return {**part, "frames": [*rows[: FEW - 1], rows[-1]]}
