@@ -170,6 +170,44 @@ test("credit waits for whoever stores what came, and is not given to another soc
   assert.deepEqual(world.said("credit"), []);
 });
 
+test("whoever stores what comes is called again when that is done, not before, and with all of it", async () => {
+  const doors = [];
+  const told = [];
+  const world = new World().start({ watch: null });
+  world.hub.watch({ devices: ["a"] }, {
+    rows: (_device, rows) => new Promise((done) => { told.push(...rows.map(([seq]) => seq)); doors.push(done); }),
+    live: () => told.push("live"),
+  });
+  world.welcome();
+  world.hear({ type: "ok", id: "w1.1", head: { a: 0 } }, { ...world.data(1), phase: "history" }, { type: "live", id: "w1.1" });
+  world.paint();
+  world.hear(world.data(2));
+  world.paint();
+  world.hear(world.data(3));
+  assert.deepEqual(told, [1]);
+  for (const expected of [[1, "live", 2], [1, "live", 2, 3]]) {
+    doors.shift()();
+    await new Promise(setImmediate);
+    world.paint();
+    assert.deepEqual(told, expected);
+  }
+  doors.shift()();
+  await new Promise(setImmediate);
+  world.paint();
+  assert.equal(world.said("credit").reduce((sum, { n }) => sum + n, 0), 3);
+});
+
+test("a fault in one handler keeps nothing from the others", async () => {
+  const told = [];
+  const world = new World().start({ watch: null, draw: () => told.push("drawn") });
+  world.hub.watch({ devices: ["a"] }, { rows: () => { throw new Error("one"); } });
+  world.hub.watch({ devices: ["a"] }, { rows: (_device, rows) => told.push(rows[0][0]) });
+  world.welcome();
+  for (const id of ["w1.1", "w2.1"]) world.hear({ type: "ok", id, head: { a: 0 } }, { ...world.data(1), id });
+  assert.throws(() => world.paint(), /one/);
+  assert.deepEqual(told, [1, "drawn"]);
+});
+
 test("a fault in what draws is loud, and stops nothing", () => {
   let broken = false;
   const world = new World().start({ draw: () => { if (broken) throw new Error("no canvas"); } }).join();

@@ -9,7 +9,7 @@ import { Live } from "./live.js";
 /** @typedef {import("./types.js").Sub} Sub */
 
 /**
- * @typedef {object} Handlers  each may return a promise; credit is given back when it is settled
+ * @typedef {object} Handlers  each may return a promise: the next is called, and credit given back, when it is settled
  * @property {(device: string, rows: Row[], phase: string) => unknown} [rows]  each row once, in order
  * @property {(device: string, presence: import("./types.js").Presence) => unknown} [state]
  * @property {(device: string, about: import("./types.js").About) => unknown} [device]  its registration changed
@@ -87,13 +87,29 @@ export class Hub extends Live {
     return watch;
   }
 
-  /** @param {State} state @param {News[]} news @param {Options["onChange"]} onChange @returns {Promise<unknown> | void} */
+  /** @param {State} state @param {News[]} news @param {Options["onChange"]} onChange @returns {Promise<void> | void} */
   #tell(state, news, onChange) {
-    const done = news.flatMap((one) => [...this.watches.values()].map((watch) => told(watch, state, one)));
-    done.push(onChange?.(state, news));
-    const waits = done.filter((one) => one instanceof Promise);
-    return waits.length ? Promise.all(waits) : undefined;
+    const watches = [...this.watches.values()];
+    const steps = news.flatMap((one) => watches.map((watch) => () => told(watch, state, one)));
+    return inTurn([...steps, () => onChange?.(state, news)]);
   }
+}
+
+/**
+ * One after the other, at once as far as nothing has to be waited for. A fault in one keeps nothing from the others.
+ * @param {(() => unknown)[]} steps @param {unknown[]} [faults] @returns {Promise<void> | void}
+ */
+function inTurn(steps, faults = []) {
+  for (const [index, step] of steps.entries()) {
+    try {
+      const waits = step();
+      const rest = () => inTurn(steps.slice(index + 1), faults);
+      if (waits instanceof Promise) return waits.catch((fault) => faults.push(fault)).then(rest);
+    } catch (fault) {
+      faults.push(fault);
+    }
+  }
+  if (faults.length) throw faults[0];
 }
 
 /** Call the handler that one piece of news is for. @param {Watch} watch @param {State} state @param {News} one @returns {unknown} */

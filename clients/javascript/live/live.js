@@ -61,6 +61,7 @@ export class Live {
     /** @type {Map<string, {resolve: (value: any) => void, reject: (error: Error) => void}>} */
     this.promises = new Map();
     this.scheduled = false;
+    this.drawing = false;
     this.stopped = false;
     this.nextPing = 0;
     this.openedAt = 0;
@@ -285,11 +286,16 @@ export class Live {
   /** Show what is new, then give credit for it: also when showing it failed, which must not stop what comes next. */
   #flush() {
     this.scheduled = false;
+    if (this.drawing) return; // what comes meanwhile comes after it
     const { news, due, socket } = this;
     this.news = [];
     this.due = 0;
     const done = () => {
       if (due && socket === this.socket) this.#send({ type: "credit", n: due });
+      if (this.drawing) {
+        this.drawing = false;
+        this.#schedule();
+      }
     };
     /** @type {void | Promise<unknown>} */
     let drawing = undefined;
@@ -297,6 +303,7 @@ export class Live {
       drawing = this.draw(this.state, news);
       if (!this.world.hidden()) this.#drawn(news);
     } finally {
+      this.drawing = drawing instanceof Promise;
       if (drawing instanceof Promise) drawing.finally(done);
       else done();
     }
