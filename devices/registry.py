@@ -60,13 +60,9 @@ def fleets_of(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[
     )
 
 
-def fleets_of_each(users: dict[int, bool]) -> dict[int, frozenset[int] | None]:
-    """Return what `fleets_of` does, for many active users at once (row id → superuser): row ids; None: all fleets."""
-    members = [user for user, superuser in users.items() if not superuser]
-    found: dict[int, set[int]] = {user: set() for user in members}
-    for user, fleet in Membership.objects.filter(user_id__in=members).values_list("user_id", "fleet_id"):
-        found[user].add(fleet)
-    return {user: None if superuser else frozenset(found[user]) for user, superuser in users.items()}
+def memberships_of(users: list[int]) -> set[tuple[int, int]]:
+    """Return what `fleets_of` rests on, for many users at once who are no superusers: users and fleets (row ids)."""
+    return set(Membership.objects.filter(user_id__in=users).values_list("user_id", "fleet_id"))
 
 
 def visible_to(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[Device]:
