@@ -20,9 +20,11 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError
 from django.urls import resolve
 
-from dashboard import protocol, reads
+from dashboard import permits, protocol, reads
+from dashboard.feeds import Session
 from dashboard.protocol import Call, Close
 from devices.errors import Refusal
+from devices.models import Token
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -45,11 +47,10 @@ class Answer(NamedTuple):
     body: msgspec.Raw
 
 
-def call(user: User, message: Call, scope: dict[str, Any]) -> Answer:
-    """Do what a request of this user would do; `scope` (ASGI) says where it comes from. Refuses what is no call."""
+def call(who: Session, message: Call, scope: dict[str, Any]) -> Answer:
+    """Do what a request of theirs would do; `scope` (ASGI) says where it comes from. Refuses what is no call."""
     request = _request(message, scope)
-    # As it is now, not as it was when the socket was opened; who is no more is nobody, and is told so by the view.
-    request._force_auth_user = User.objects.filter(pk=user.pk, is_active=True).first()  # type: ignore[attr-defined]  # noqa: SLF001  the framework's own way in
+    _sign_in(request, who)
     match = resolve(f"/{request.path.removeprefix(API)}", "devices.urls")
     view = getattr(match.func, "view_class", match.func)
     if inspect.iscoroutinefunction(getattr(view, "dispatch", view)):
@@ -60,6 +61,14 @@ def call(user: User, message: Call, scope: dict[str, Any]) -> Answer:
         response.close()
         raise _no_call(message)
     return Answer(response.status_code, msgspec.Raw(_rendered(response) or b"null"))
+
+
+def _sign_in(request: Any, who: Session) -> None:  # noqa: ANN401  it gets what the framework looks for
+    """Let them in as they are now, by what the socket was opened with; whose that is no more is nobody to the view."""
+    pass_ = who.pass_
+    if permits.ask(permits.Scene([who], [], [], [])).admits(pass_):
+        request._force_auth_user = User.objects.get(pk=pass_.user.pk)  # noqa: SLF001  the framework's own way in
+        request._force_auth_token = pass_.token and Token.objects.filter(pk=pass_.token).first()  # noqa: SLF001
 
 
 def _no_call(message: Call) -> Refusal:
@@ -83,17 +92,10 @@ def _rendered(response: Any) -> bytes:  # noqa: ANN401  Django's own answer, or 
     return content
 
 
-class Caller(Protocol):
+class Caller(Session, Protocol):
     """The socket, as calls see it."""
 
     scope: Any
-    user: User | None
-
-    def say(self, text: str) -> None:
-        """Send a text that needs no credit."""
-
-    def quit(self, code: int) -> None:
-        """Close it."""
 
 
 class Line:
@@ -130,9 +132,8 @@ class Line:
 
     async def _serve(self, message: Call) -> None:
         caller = self._caller
-        assert caller.user is not None
         try:
-            answer = await reads.run_in(_threads, call, caller.user, message, caller.scope)
+            answer = await reads.run_in(_threads, call, caller, message, caller.scope)
         except Refusal as refusal:
             caller.say(_err(message, refusal.code, refusal.message))
         except DatabaseError:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from asgiref.sync import sync_to_async
+from django.db import close_old_connections, connection
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -62,7 +63,7 @@ class Waiting(View):
         self.headers = self.default_response_headers
         self.request = asked = self.initialize_request(request, *args, **kwargs)
         try:
-            await sync_to_async(self.initial)(asked, *args, **kwargs)
+            await sync_to_async(self._admit)(asked, *args, **kwargs)
             method = request.method.lower()
             allowed = method in self.http_method_names
             handler: Any = getattr(self, method, None) if allowed else None
@@ -71,6 +72,14 @@ class Waiting(View):
             response = self.handle_exception(error)
         self.response = self.finalize_response(asked, response, *args, **kwargs)
         return self.response
+
+    def _admit(self, request: Request, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  as the framework has it
+        """Let in who may come in, and give the connection back: the wait may be long, and the pool is small."""
+        try:
+            self.initial(request, *args, **kwargs)
+        finally:
+            if not connection.in_atomic_block:
+                close_old_connections()
 
     async def refuse_method(self, request: Request, *_: Any, **__: Any) -> None:  # noqa: ANN401  as the framework has it
         """Refuse a method that there is no handler for."""

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,9 +11,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, transaction
 from django.urls import URLPattern
+from django.utils import timezone
 from rest_framework.test import APIClient
 
-from dashboard import calls, protocol
+from dashboard import calls, permits, protocol
 from dashboard.protocol import Call
 from devices import commands, registry
 from devices.errors import Refusal
@@ -118,9 +120,10 @@ def by_rest(user: User, method: str, path: str, body: bytes | None) -> tuple[int
     return answer.status_code, masked(json.loads(answer.content or b"null"))
 
 
-def by_call(user: User, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
+def by_call(user: User, method: str, path: str, body: bytes | None, token: Token | None = None) -> tuple[int, Any]:
     message = Call(id="k", method=method.upper(), path=path, body=msgspec.Raw(body or b""))  # type: ignore[arg-type]
-    answer = calls.call(user, message, SCOPE)
+    who: Any = SimpleNamespace(pass_=permits.let_in(user, token=token))
+    answer = calls.call(who, message, SCOPE)
     return answer.status, masked(json.loads(bytes(answer.body)))
 
 
@@ -184,6 +187,23 @@ def test_who_is_no_more_is_answered_like_nobody(alice: User, pump: Device) -> No
     User.objects.filter(pk=alice.pk).update(is_active=False)
     status, body = by_call(alice, "patch", "devices/pump-1/", b"{}")
     assert (status, body["code"]) == (401, "not_authenticated")
+
+
+def test_a_token_that_was_deleted_or_has_expired_opens_nothing(alice: User, pump: Device) -> None:
+    asked = (alice, "patch", "devices/pump-1/", b"{}")
+    token = Token.objects.create(alice)[0]
+    assert by_call(*asked, token)[0] == 200
+    Token.objects.update(expiry=timezone.now())
+    assert by_call(*asked, token)[0] == 401
+    Token.objects.all().delete()
+    assert by_call(*asked, token)[0] == 401
+
+
+def test_a_changed_password_ends_what_the_old_one_opened(alice: User, pump: Device) -> None:
+    before = User.objects.get(pk=alice.pk)
+    alice.set_password("another horse")
+    alice.save()
+    assert by_call(before, "patch", "devices/pump-1/", b"{}")[0] == 401
 
 
 def test_who_became_more_or_less_may_do_more_or_less(root: User, pump: Device) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth.models import User
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from rest_framework.test import APIClient
 
 from dashboard import protocol, reads, sse
@@ -310,6 +310,21 @@ async def test_silence_is_filled_with_a_comment(vera: User, pump: Device, monkey
         assert await live.part() == ":\n\n"
         await publish("pump-1")
         await live.until_row(1)
+
+
+async def test_who_watches_holds_no_connection_to_the_database(
+    vera: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, initial = [], sse.Stream.initial
+
+    def remembered(view: Any, *args: Any) -> None:
+        initial(view, *args)
+        opened.append(connections["default"])  # this thread's
+
+    monkeypatch.setattr(sse.Stream, "initial", remembered)
+    async with stream(vera, "device=pump-1") as live:
+        await live.until("live")
+        assert [one.connection for one in opened] == [None]
 
 
 async def test_who_goes_leaves_nothing_behind(hub: Fanout, vera: User, pump: Device) -> None:
