@@ -42,7 +42,7 @@ def test_the_path_opens_by_keyboard_and_closes_by_escape(look: Look) -> None:
     panel = page.get_by_role("dialog", name="From device to screen")
     expect(panel.locator(".path-hops b")).to_have_text(HOPS)
     expect(panel.locator(".path-verdict")).to_contain_text("nothing lost")
-    for number, words in ((1, "heard"), (2, "stored"), (3, "announced"), (4, "to this page"), (5, "taken")):
+    for number, words in enumerate(("heard", "stored", "announced", "to this page", "taken", "drawn"), 1):
         expect(panel.locator(".path-counts").nth(number)).to_contain_text(re.compile(rf"\d {words}"))
     for number in range(1, len(HOPS)):
         expect(panel.locator(".path-took").nth(number)).to_have_text(re.compile(r"^[\d.]+ m?s$"))

@@ -155,19 +155,20 @@ test("a path on which nothing was lost says so, and what was counted", () => {
   assert.deepEqual(hops.map(({ took }) => took), ["", "12 ms", "—", "—", "—", "4 ms", "—"]);
   assert.match(source, /draws no frames/);
   assert.equal(hops[1].counts[0].text, "1 250 heard");
+  assert.equal(hops[6].counts.map(({ text }) => text).join(" · "), "0 drawn · 0 coalesced · 0 lost · 0 holes");
 });
 
 for (const [given, text, kind] of [
   [{ bridge: { rejects: 8, others: 52 } }, "8 rejected: kept in Rejects", "healed"],
   [{ bridge: { refused: 2, others: 58 } }, "2 refused: over the limit", "healed"],
   [{ bridge: { others: 57 } }, "3 not accounted for", "lost"],
-  [{ bridge: { lost: 10 } }, "10 not taken by the layer", "healed"],
-  [{ web: { frames_missed: 4 } }, "4 missed by the web server, read back", "healed"],
+  [{ bridge: { lost: 10 } }, "10 lost: announcements that the layer did not take, read back", "healed"],
+  [{ web: { frames_missed: 4 } }, "4 missed: by the web server, read back", "healed"],
   [{ socket: { skipped: 312 } }, "312 skipped: this page was too slow", "lost"],
   [{ socket: { gone: 5 } }, "5 gone: could not be had any more", "lost"],
-  [{ took: { frames: 78 } }, "2 sent and never came", "lost"],
-  [{ counts: { holes: 1 } }, "1 holes found here, and read back", "healed"],
-  [{ counts: { lost: 3 } }, "3 gone in all", "lost"],
+  [{ took: { frames: 78 } }, "2 lost: sent, and never came", "lost"],
+  [{ counts: { holes: 1 } }, "1 holes: found here, and read back", "healed"],
+  [{ counts: { lost: 3 } }, "3 lost: gone since the page was opened", "lost"],
 ]) {
   test(`what is not zero stands out: ${text}`, () => assert.deepEqual(shown(pathed(given)).verdict, [{ text, kind }]));
 }

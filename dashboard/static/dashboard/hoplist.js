@@ -2,9 +2,10 @@
 // and whether anything was lost on it.
 
 /** @typedef {import("../live/types.js").State} State */
-/** @typedef {{text: string, kind: "" | "well" | "wait" | "healed" | "lost"}} Count  healed: it went wrong, and was made good or told */
+/** @typedef {"" | "well" | "wait" | "healed" | "lost"} Kind  healed: it went wrong, and was made good, or is kept */
+/** @typedef {{text: string, kind: Kind, verdict?: string}} Count  verdict: what is said of it where it matters */
 /** @typedef {{name: string, took: string, counts: Count[]}} Hop */
-/** @typedef {{verdict: Count[], hops: Hop[], whole: string, source: string}} Shown */
+/** @typedef {{verdict: {text: string, kind: Kind}[], hops: Hop[], whole: string, source: string}} Shown */
 
 const PAGES = "Medians of the newest readings that this page drew.";
 const HUBS = "Medians of the last minute, over all watched devices: this page draws no frames.";
@@ -21,7 +22,7 @@ export function shownOf(state, own) {
   const took = drew ? own : hubs(state);
   const counted = countsOf(state);
   const hop = (/** @type {string} */ name, /** @type {string} */ key) => ({ name, took: key ? ms(took[key]) : "", counts: counted[name] ?? [] });
-  const verdict = Object.values(counted).flat().filter(({ kind }) => kind);
+  const verdict = Object.values(counted).flat().filter(({ kind }) => kind).map(({ text, kind, verdict: said }) => ({ text: said ?? text, kind }));
   return {
     verdict: verdict.length ? verdict : [{ text: state.path ? "nothing lost" : "asking the hub …", kind: state.path ? "well" : "wait" }],
     hops: [
@@ -55,24 +56,33 @@ function countsOf(state) {
   if (!path) return { drawn: drawn(counts) };
   const { bridges = {}, web = {}, socket = {} } = path.message;
   const bridge = summed(Object.values(bridges).map((one) => /** @type {any} */ (one).counts ?? {}));
+  const missing = { frames: Math.max(0, (socket.frames ?? 0) - path.took.frames), messages: Math.max(0, (socket.messages ?? 0) - path.took.messages) };
   return {
-    received: [plain(bridge.heard, "heard"), plain(bridge.duplicates, "duplicates, left out"), fault(bridge.refused, "refused: over the limit", "healed"), fault(unaccounted(bridge), "not accounted for", "lost")],
-    committed: [plain(bridge.frames, "stored"), fault(bridge.rejects, "rejected: kept in Rejects", "healed")],
-    announced: [plain(bridge.announced, "announced"), plain(bridge.unwatched, "that nobody watched"), fault(bridge.lost, "not taken by the layer", "healed"), fault(web.frames_missed, "missed by the web server, read back", "healed")],
-    sent: [plain(socket.frames, "to this page"), plain(socket.merged, "merged"), fault(socket.read_back, "of them read back", ""), fault(socket.skipped, "skipped: this page was too slow", "lost"), fault(socket.gone, "gone: could not be had any more", "lost")],
-    taken: [plain(path.took.frames, "taken"), fault(Math.max(0, (socket.frames ?? 0) - path.took.frames), "sent and never came", "lost"), fault(Math.max(0, (socket.messages ?? 0) - path.took.messages), "messages never came", "lost")],
+    received: [
+      count(bridge.heard, "heard"), count(bridge.duplicates, "duplicates"),
+      fault(bridge.refused, "refused", "healed", "over the limit"), rare(unaccounted(bridge), "not accounted for", "lost"),
+    ],
+    committed: [count(bridge.frames, "stored"), fault(bridge.rejects, "rejected", "healed", "kept in Rejects")],
+    announced: [
+      count(bridge.announced, "announced"), count(bridge.unwatched, "that nobody watched"),
+      fault(bridge.lost, "lost", "healed", "announcements that the layer did not take, read back"),
+      fault(web.frames_missed, "missed", "healed", "by the web server, read back"),
+    ],
+    sent: [
+      count(socket.frames, "to this page"), rare(socket.merged, "merged", ""), count(socket.read_back, "read back"),
+      fault(socket.skipped, "skipped", "lost", "this page was too slow"), fault(socket.gone, "gone", "lost", "could not be had any more"),
+    ],
+    taken: [count(path.took.frames, "taken"), fault(missing.frames, "lost", "lost", "sent, and never came"), rare(missing.messages, "messages that never came", "lost")],
     drawn: drawn(counts),
   };
 }
 
-/** @param {State["counts"]} counts @returns {Count[]} */
+/** Since the page was opened, over all its connections. @param {State["counts"]} counts @returns {Count[]} */
 function drawn({ frames, holes, coalesced, lost }) {
   return [
-    plain(frames, "drawn since the page was opened"),
-    fault(coalesced, "skipped in all", "lost"),
-    fault(lost, "gone in all", "lost"),
-    fault(holes, "holes found here, and read back", "healed"),
-  ].filter(({ text }) => text);
+    count(frames, "drawn"), fault(coalesced, "coalesced", "lost", "since the page was opened"),
+    fault(lost, "lost", "lost", "gone since the page was opened"), fault(holes, "holes", "healed", "found here, and read back"),
+  ];
 }
 
 /** What a bridge heard is one of these. @param {Record<string, number>} counts */
@@ -89,10 +99,13 @@ function summed(all) {
 }
 
 /** @param {number | undefined} n @param {string} what @returns {Count} */
-const plain = (n, what) => ({ text: n === undefined ? "" : `${grouped(n)} ${what}`, kind: "" });
+const count = (n, what) => ({ text: n === undefined ? "" : `${grouped(n)} ${what}`, kind: "" });
 
-/** Said only when there is any. @param {number | undefined} n @param {string} what @param {Count["kind"]} kind @returns {Count} */
-const fault = (n, what, kind) => (n ? { text: `${grouped(n)} ${what}`, kind } : { text: "", kind: "" });
+/** Must be none. @param {number | undefined} n @param {string} what @param {Kind} kind @param {string} more @returns {Count} */
+const fault = (n, what, kind, more) => ({ ...count(n, what), kind: n ? kind : "", verdict: `${grouped(n ?? 0)} ${what}: ${more}` });
+
+/** Said only when there is any. @param {number | undefined} n @param {string} what @param {Kind} kind @returns {Count} */
+const rare = (n, what, kind) => (n ? { ...count(n, what), kind } : { text: "", kind: "" });
 
 /** @param {number} n */
 const grouped = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, " ");
