@@ -93,12 +93,13 @@ class Subscription:
 
     def take(self, parcel: Parcel) -> bool:
         """Send what its cohort has to say; whether it could."""
-        if self.ahead:
-            shorter = self._without_known(parcel)
-            if shorter is None:
-                return False
-            parcel = shorter
-        return self.session.offer(self.id, parcel)
+        if not self.ahead:
+            return self.session.offer(self.id, parcel)
+        shorter = self._without_known(parcel)
+        if shorter is None or not self.session.offer(self.id, shorter):
+            return False
+        self.ahead = {key: seq for key, seq in self.ahead.items() if seq > self.stream.tracks[key].cursor}
+        return True
 
     def _without_known(self, parcel: Parcel) -> Parcel | None:
         """Leave out what it has already; None: what is left is not at hand, or holds for the others only."""
@@ -114,7 +115,6 @@ class Subscription:
                 if rest is None:
                     return None
                 shorter.put(key, rest)
-        self.ahead = {key: seq for key, seq in self.ahead.items() if seq > self.stream.tracks[key].cursor}
         if shorter.parts:
             shorter.seal("live", sent=parcel.sent)
         return shorter

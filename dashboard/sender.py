@@ -115,16 +115,18 @@ class Sender:
         """Send what is the same for many, if there is credit and room for it; whether there was."""
         if self.closing is None and (self.window.left <= 0 or not self.gate.open):
             return False
+        if parcel.tail is not None:
+            self.window.spend(self.clock())
         self._utter(sub, parcel)
         return True
 
     def _utter(self, sub: str, parcel: Parcel) -> None:
+        """Send what is paid for."""
         if self.closing is None:
             self._count(parcel)
         for note in parcel.noted(sub):
             self.say(note)
         if (data := parcel.addressed(sub)) is not None:
-            self.window.spend(self.clock())
             self.say(data)
 
     def _count(self, parcel: Parcel) -> None:
@@ -246,8 +248,11 @@ class Sender:
     async def _serve(self, source: Source) -> None:
         """Send one message of a live subscription, or history as far as credit goes; then the seam."""
         while source.due and self.window.left > 0 and self._has(source):
+            self.window.spend(self.clock())  # before it reads: what is told to many meanwhile is not to take it as well
             parcel = await source.next_parcel()
             await self._speak()
+            if parcel.tail is None or not self._has(source):
+                self.window.give(1)
             if not self._has(source):
                 return  # it was ended while we read
             self._utter(source.id, parcel)

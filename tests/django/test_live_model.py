@@ -328,7 +328,20 @@ NEW_ROW_WHILE_READING: list[Step] = [
 ]
 
 
+# Who joins a cohort further on than it is, and then has no credit, falls behind from where it stands itself.
+ONE: Step = ("store", "p", 1)
+AHEAD_WITHOUT_CREDIT: list[Step] = [
+    *[ONE] * 10,
+    ("store", "q", 1),
+    ("turn", "p", 0),
+    *[ONE] * 5,
+    ("tick", "p", 0),
+    ("cut", "q", 1),
+]
+
+
 @example(NEW_ROW_WHILE_READING)
+@example(AHEAD_WITHOUT_CREDIT)
 @given(STEPS)
 @settings(max_examples=500)
 def test_the_client_ends_with_exactly_the_stored_rows(steps: list[Step]) -> None:
