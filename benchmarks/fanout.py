@@ -7,7 +7,8 @@ median of the repetitions. Compare figures of one run only.
 
 at a steady rate   CPU of the web process and of Redis for each frame that a socket got; latency from just before the
                    frame was stored until the socket had it; how long a socket takes to join among the others
-keeping up         the highest rate, doubled each time, of which 95 % came: frames a second in all sockets together
+keeping up         the highest rate, doubled each time, of which 95 % came: frames a second in all sockets together;
+                   and the most that came when there was more than that
 """
 
 from __future__ import annotations
@@ -47,11 +48,17 @@ ALL_OF_IT: Final = "keeps up with all that was tried"
 
 
 class Sizes(NamedTuple):
-    """How much of it; `rate`: frames a second at the steady rate; `most`: the highest that is tried."""
+    """How much of it.
+
+    rate       frames a second at the steady rate; fewer where that would be more than `messages` a second in all
+               sockets, one by one, which the textbook can take
+    most       the highest rate that is tried
+    """
 
     sockets: tuple[int, ...] = (1, 10, 50, 200)
     devices: tuple[int, ...] = (10, 100)
     rate: float = 20
+    messages: float = 800
     steady_s: float = 6
     step_s: float = 2
     most: float = 12_800
@@ -133,6 +140,7 @@ class Case:
         self._server, self._layer = way
         self._keys = made.keys[:devices]
         self._feeder = made.feeders[self._layer]
+        self._rate = min(sizes.rate, sizes.messages / sockets)
 
     def measured(self) -> Figures:
         """Measure it."""
@@ -144,7 +152,7 @@ class Case:
             found = {"kB a socket": (processes.memory(web.pid).pss - empty) / 1000 / self._sockets}
             # Beside the feeders' and our own.
             found["Redis connections"] = int(self._bench.redis.info()["connected_clients"])  # type: ignore[index]
-            self._feed(self._sizes.rate)
+            self._feed(self._rate)
             found |= self._steady(web)
             found |= self._joins(to)
             found |= self._keeping_up(web)
@@ -182,6 +190,7 @@ class Case:
         spell = self._spell(web, self._sizes.steady_s)
         each = {name: spell[f"{name} %"] * 1e4 / max(spell["frames/s"], 1e-9) for name in ("web", "redis")}
         return {
+            "steady: frames/s": self._rate,
             "web, µs a frame": each["web"],
             "Redis, µs a frame": each["redis"],
             "p50 ms": spell["latencies"].ms(0.5),
@@ -197,10 +206,11 @@ class Case:
 
     def _keeping_up(self, web: Part) -> Figures:
         """Double the rate until too little of it comes."""
-        best, rate = {"frames/s": 0.0, "messages/s": 0.0, "web %": 0.0, "crowd %": 0.0}, self._sizes.rate
+        best, rate, most = {"frames/s": 0.0, "messages/s": 0.0, "web %": 0.0, "crowd %": 0.0}, self._rate, 0.0
         while rate <= self._sizes.most:
             self._feed(rate)
             spell = self._spell(web, self._sizes.step_s)
+            most = max(most, spell["frames/s"])
             # What is on its way when a spell ends has not come yet.
             if spell["came"] < ENOUGH * (1 - ON_ITS_WAY_S / self._sizes.step_s) or spell["lost"]:
                 break
@@ -208,6 +218,7 @@ class Case:
         told = {"keeps up: frames/s": best["frames/s"], "keeps up: messages/s": best["messages/s"]}
         # Where it is not the web process that could take no more, it would have kept up with more.
         told[ALL_OF_IT] = float(rate > self._sizes.most)
+        told["frames/s at most"] = most
         return {**told, "keeps up: web %": best["web %"], "keeps up: crowd %": best["crowd %"]}
 
 
@@ -216,11 +227,14 @@ def main() -> None:
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few cases, each once")
-    parser.add_argument("--again", type=int, help="how often each case is measured")
+    parser.add_argument("--again", type=int, help="how often each case is measured (3)")
+    parser.add_argument("--sockets", type=int, nargs="+", help="how many (1 10 50 200)")
+    parser.add_argument("--devices", type=int, nargs="+", help="how many (10 100)")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     sizes = QUICK if options.quick else Sizes()
-    sizes = sizes._replace(again=options.again or sizes.again)
+    given = {name: getattr(options, name) for name in ("again", "sockets", "devices")}
+    sizes = sizes._replace(**{name: value for name, value in given.items() if value})
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with bench(max(sizes.devices)) as made:

@@ -30,11 +30,15 @@ def handles(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208  only how many
 
 
-def cpu_s(pid: int, *, children: bool = True) -> float:
-    """What a process (and all its children) has spent, in s."""
-    found = Path("/proc").glob("[0-9]*/stat") if children else [Path(f"/proc/{pid}/stat")]
+def own_cpu_s(pid: int) -> float:
+    """What a process' threads, as many as there are now, have spent, in s; to the ns."""
+    return sum(int(stat.read_text().split()[0]) for stat in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
+
+
+def cpu_s(pid: int) -> float:
+    """What a process and all its children have spent, in s; to a tick."""
     total = 0.0
-    for stat in found:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:

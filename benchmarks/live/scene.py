@@ -109,7 +109,7 @@ class Spent:
         self._began, self._before = time.monotonic(), self._now()
 
     def _now(self) -> dict[str, float]:
-        return {name: processes.cpu_s(pid) for name, pid in self._pids.items()}
+        return {name: processes.own_cpu_s(pid) for name, pid in self._pids.items()}
 
     def seconds(self) -> dict[str, float]:
         """How many s of CPU each has spent."""
