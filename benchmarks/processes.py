@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -32,7 +33,11 @@ def handles(pid: int) -> int:
 
 def own_cpu_s(pid: int) -> float:
     """What a process' threads, as many as there are now, have spent, in s; to the ns."""
-    return sum(int(stat.read_text().split()[0]) for stat in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
+    total = 0
+    for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            total += int(stat.read_text().split()[0])
+    return total / 1e9
 
 
 def cpu_s(pid: int) -> float:
