@@ -20,7 +20,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError
 from django.urls import resolve
 
-from dashboard import permits, protocol, reads
+from dashboard import protocol, reads, truth
 from dashboard.feeds import Session
 from dashboard.protocol import Call, Close
 from devices.errors import Refusal
@@ -66,7 +66,7 @@ def call(who: Session, message: Call, scope: dict[str, Any]) -> Answer:
 def _sign_in(request: Any, who: Session) -> None:  # noqa: ANN401  it gets what the framework looks for
     """Let them in as they are now, by what the socket was opened with; whose that is no more is nobody to the view."""
     pass_ = who.pass_
-    if permits.ask(permits.Scene([who], [], [], [])).admits(pass_):
+    if truth.ask(truth.Scene([who], {}, [], {})).admits(pass_):
         request._force_auth_user = User.objects.get(pk=pass_.user.pk)  # noqa: SLF001  the framework's own way in
         request._force_auth_token = pass_.token and Token.objects.filter(pk=pass_.token).first()  # noqa: SLF001
 
