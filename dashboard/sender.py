@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
-from dashboard import path, protocol
+from dashboard import path, protocol, rows
 from dashboard.feeds import Subscriber
 from dashboard.parcel import Parcel
 from dashboard.protocol import Close, Window
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # What may wait for a client that takes nothing: as much as the answer to several large subscriptions.
 MAX_WAITING: Final = 1_048_576
+# What was said before the end still goes to a client that takes it; but a withdrawal has to show within 1 s.
+PARTING_S: Final = 0.2
 
 
 class Socket(Protocol):
@@ -97,7 +99,9 @@ class Sender:
         self._waiting = 0
         self._paced = 0.0
         self._news = asyncio.Event()
-        self._stuck: asyncio.Timeout | None = None
+        # Who waits for the gate: what goes out, and maybe what comes in. Until when they may, once it is closing.
+        self._stuck: set[asyncio.Timeout] = set()
+        self._until: float | None = None
         # Whether rows are known to wait, for the pace or for credit: then more of them are no news.
         self._held = False
 
@@ -113,12 +117,17 @@ class Sender:
 
     def offer(self, sub: str, parcel: Parcel) -> bool:
         """Send what is the same for many, if there is credit and room for it; whether there was."""
-        if self.closing is None and (self.window.left <= 0 or not self.gate.open):
+        if self.closing is None and (self.window.left <= 0 or not self._room):
             return False
         if parcel.tail is not None:
             self.window.spend(self.clock())
         self._utter(sub, parcel)
         return True
+
+    @property
+    def _room(self) -> bool:
+        # The gate knows nothing yet of what waits: many subscriptions may be offered much before any of it goes out.
+        return self.gate.open and self._waiting < rows.CHUNK_SIZE
 
     def _utter(self, sub: str, parcel: Parcel) -> None:
         """Send what is paid for."""
@@ -166,8 +175,10 @@ class Sender:
         if self.closing is None:
             self.closing = code
             self._news.set()
-            if self._stuck is not None:  # nobody takes what was said before
-                self._stuck.reschedule(asyncio.get_running_loop().time())
+            self._until = asyncio.get_running_loop().time() + PARTING_S
+            for stuck in self._stuck:
+                if not stuck.expired():
+                    stuck.reschedule(self._until)
 
     async def run(self) -> None:
         """Send until it is time to close."""
@@ -216,13 +227,16 @@ class Sender:
         """Wait until the client takes what it was sent; for so long, and it is as good as gone."""
         if self.gate.open:
             return
+        now = asyncio.get_running_loop().time()
+        stuck = asyncio.timeout_at(now + protocol.CREDIT_TIMEOUT_S if self._until is None else self._until)
         try:
-            async with asyncio.timeout(protocol.CREDIT_TIMEOUT_S) as self._stuck:
+            async with stuck:
+                self._stuck.add(stuck)
                 await self.gate.passed()
         except TimeoutError:
             self._give_up()
         finally:
-            self._stuck = None
+            self._stuck.discard(stuck)
 
     def _give_up(self) -> None:
         self._words.clear()
@@ -269,7 +283,7 @@ class Sender:
         if source.cross_seam():
             self.say(protocol.text(kind="live", id=source.id))
             await self._speak()
-        if not source.due:
+        if self._has(source) and not source.due:  # else it was ended while that was told
             source.settle()
 
     def _has(self, source: Source) -> bool:
