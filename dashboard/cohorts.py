@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from dashboard import protocol
@@ -81,7 +81,7 @@ class Subscription:
     def leave(self) -> None:
         """Listen no longer."""
         if self.cohort is not None:
-            self._cohorts.dismiss(self, self.cohort)
+            self.cohort.dismiss(self)
         else:
             self.stream.leave()
         for feed in self.feeds.values():
@@ -133,9 +133,10 @@ class Subscription:
 class Cohort:
     """Its stream, and who listens to it."""
 
-    def __init__(self, stream: Stream) -> None:
-        """Go on with the stream of its first member."""
+    def __init__(self, stream: Stream, forget: Callable[[Cohort], None]) -> None:
+        """Go on with the stream of its first member; when it has none any more, it is to be forgotten."""
         self.stream = stream
+        self._forget = forget
         self.members: dict[Subscription, None] = {}
         self.busy = False
         self._paced = 0.0
@@ -175,12 +176,20 @@ class Cohort:
                 del self.members[member]
                 member.fall_behind(parcel)
         self.busy = False
+        self._end_if_empty()
 
-    def end(self) -> None:
-        """Nobody listens any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self.stream.leave()
+    def dismiss(self, member: Subscription) -> None:
+        """Let a member go."""
+        self.members.pop(member, None)
+        self._end_if_empty()
+
+    def _end_if_empty(self) -> None:
+        """Close the door behind the last one, whether it left or fell behind."""
+        if not self.members:
+            if self._timer is not None:
+                self._timer.cancel()
+            self.stream.leave()
+            self._forget(self)
 
 
 class Cohorts:
@@ -199,7 +208,7 @@ class Cohorts:
         sort = newcomer.sort
         cohort = self._known.get(sort)
         if cohort is None:
-            cohort = self._known[sort] = Cohort(newcomer.stream)
+            cohort = self._known[sort] = Cohort(newcomer.stream, self._forget)
         elif cohort.busy or (ahead := _ahead(newcomer.stream, cohort.stream)) is None:
             return
         else:
@@ -209,12 +218,8 @@ class Cohorts:
         newcomer.cohort = cohort
         cohort.members[newcomer] = None
 
-    def dismiss(self, member: Subscription, cohort: Cohort) -> None:
-        """Let a member go; the last one closes the door."""
-        cohort.members.pop(member, None)
-        if not cohort.members:
-            cohort.end()
-            self._known = {sort: one for sort, one in self._known.items() if one is not cohort}
+    def _forget(self, cohort: Cohort) -> None:
+        self._known = {sort: one for sort, one in self._known.items() if one is not cohort}
 
 
 def _ahead(one: Stream, other: Stream) -> dict[str, int] | None:

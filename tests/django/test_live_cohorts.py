@@ -221,3 +221,26 @@ async def test_a_cohort_that_fails_closes_its_sockets_and_no_others(
         assert await live.code() == 4500
         await publish("kettle")
         await other.until_row(1, "kettle")
+
+
+@pytest.mark.usefixtures("no_pace")
+async def test_a_cohort_that_all_have_fallen_behind_of_ends(hub: Fanout, alice: User, pump: Device) -> None:
+    async with signed_in(alice) as live:
+        live.credits = False
+        await watching(live, "pump-1")
+        for seq in range(1, protocol.CREDIT + 3):
+            await publish("pump-1")
+            await live.words()
+            if seq <= protocol.CREDIT:
+                await live.until_row(seq)
+        await settle()
+        assert not len(hub.cohorts)
+        assert len(hub.feeds["pump-1"].streams) == 1  # its own
+        live.credits = True
+        await live.say("credit", n=protocol.CREDIT)
+        await live.until_row(protocol.CREDIT + 2)
+        await settle()
+        assert len(hub.cohorts) == 1
+    await settle()
+    assert not len(hub.cohorts)
+    assert not hub.feeds["pump-1"].streams
