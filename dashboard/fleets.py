@@ -31,23 +31,22 @@ class Follower:
         self.session = session
         self.fleet = fleet
         self.due: dict[str, None] = {}
-        self._begun = False
-        self._reading = False
+        # Whether it was told all that the others were told. It is not before its first picture.
+        self._level = False
 
     def begin(self, marks: dict[str, Mark]) -> None:
         """Answer, and have the first picture sent, as far as credit goes."""
         head = {key: mark.seq for key, mark in marks.items()}
         self.session.say(protocol.text(kind="ok", id=self.id, head=head, recovered=True))
-        self._begun = True
         self._owe(marks)
 
     def take(self, keys: Iterable[str], parcel: Parcel) -> None:
         """Send what all followers are told; later, and then the newest, where there is no credit or room for it."""
-        level = self._begun and not self.due and not self._reading
-        if not (level and self.session.offer(self.id, parcel)):
+        if not (self._level and self.session.offer(self.id, parcel)):
             self._owe(keys)
 
     def _owe(self, keys: Iterable[str]) -> None:
+        self._level = False
         self.due.update(dict.fromkeys(keys))
         self.session.wake()
 
@@ -56,11 +55,7 @@ class Follower:
         keys = [key for _, key in zip(range(FLEET_CHUNK), self.due, strict=False)]
         for key in keys:
             del self.due[key]
-        self._reading = True
-        try:
-            found = await reads.run(reads.summaries, self.fleet.pk, set(keys))
-        finally:
-            self._reading = False
+        found = await reads.run(reads.summaries, self.fleet.pk, set(keys))
         parcels = chunks({key: found.get(key) for key in keys})
         _, first = next(parcels)
         for rest, _ in parcels:  # more than one message holds: next time
@@ -72,7 +67,8 @@ class Follower:
         return False
 
     def settle(self) -> None:
-        """Be told with all the others."""
+        """Be told with all the others: what was owed is said, and not only read."""
+        self._level = True
 
     def lost(self, key: str) -> None:  # noqa: ARG002  it is the fleet
         """End, as the fleet may not be seen any more."""

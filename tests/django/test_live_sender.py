@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dashboard import protocol, rows
+from dashboard import protocol, reads, rows
+from dashboard.fleets import FleetFeed, Follower
 from dashboard.parcel import Parcel
 from dashboard.rows import Part
 from dashboard.sender import Sender
@@ -188,3 +189,55 @@ async def test_no_more_is_sent_than_was_lent_while_one_subscription_reads(pipe: 
     assert pipe.kinds.count("data") == protocol.CREDIT
     one.give(1)
     await pipe.until(lambda: pipe.kinds.count("data") == protocol.CREDIT + 1)
+
+
+class Session:
+    """Whom a follower of a fleet listens for."""
+
+    def __init__(self, one: Sender) -> None:
+        self.say, self.wake, self.offer = one.say, one.wake, one.offer
+
+
+def summary(seq: int) -> dict[str, Any]:
+    return {"name": "Pump", "seq": seq, "presence": "online", "since": 0}
+
+
+async def test_what_was_read_for_a_slow_follower_never_comes_after_what_is_newer(
+    pipe: Pipe, one: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = {"pump-1": summary(1)}
+    answer = asyncio.Event()
+    answer.set()
+
+    async def run(*_: object) -> dict[str, Any]:
+        found = dict(stored)
+        await answer.wait()
+        return found
+
+    monkeypatch.setattr(reads, "run", run)
+    fleet = FleetFeed("greenhouse", 1)
+    marks = {"pump-1": reads.mark_of(stored["pump-1"])}
+    session: Any = Session(one)
+    follower = Follower("f", session, fleet)
+    fleet.followers.add(follower)
+    fleet.learn(marks)
+    one.add(follower)
+    follower.begin(marks)
+    await pipe.until(lambda: pipe.kinds == ["ok", "fleet"])
+
+    answer.clear()
+    pipe.shut()
+    fleet.hear({"pump-1": summary(2)})
+    stored["pump-1"] = summary(2)
+    await asyncio.sleep(2 * protocol.PACE_S)  # it reads now
+    one.say('{"type":"pong"}')
+    answer.set()
+    await settle()  # and waits for the pipe, with what it has read
+    pipe.empty()
+    stored["pump-1"] = summary(3)
+    fleet.hear({"pump-1": summary(3)})
+    await pipe.until(lambda: '"seq":3' in pipe.texts[-1])
+    await asyncio.sleep(2 * protocol.PACE_S)
+    seqs = [json.loads(text)["devices"]["pump-1"]["seq"] for text in pipe.texts if '"fleet"' in text]
+    assert seqs == sorted(seqs)
+    assert seqs[-1] == 3
