@@ -119,6 +119,8 @@ class Fanout:
         """Return a fleet's feed."""
         fleet = self.fleets.get(slug)
         if fleet is None or fleet.pk != pk:
+            for follower in list(fleet.followers) if fleet else ():  # deleted and made again, as devices may be
+                follower.lost(slug)
             fleet = self.fleets[slug] = FleetFeed(slug, pk)
         fleet.idle = False
         return fleet

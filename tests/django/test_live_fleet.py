@@ -212,3 +212,12 @@ async def test_a_device_made_again_under_its_key_is_another_device(
         assert await other.until_row(2) == [1, 2]
         await live.words()
         assert live.rows == {}
+
+
+async def test_who_follows_a_fleet_that_is_another_one_by_now_is_told_of_its_end(
+    hub: Fanout, alice: User, pump: Device, greenhouse: Fleet
+) -> None:
+    async with signed_in(alice) as live:
+        await follow(live)
+        hub.fleet(greenhouse.slug, greenhouse.pk + 1)  # deleted and made again, and somebody was quick to follow it
+        assert (await live.until("end"))["reason"] == "permission_revoked"
