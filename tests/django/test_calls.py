@@ -1,5 +1,6 @@
 """The REST API over the socket: whatever it can change, a call changes too, with the same answer to each."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -221,6 +222,14 @@ def test_passwords_are_not_guessed_past_the_lock(alice: User, settings: Any) -> 
 # --- on the socket
 
 
+class Held(threading.Event):
+    """Set: changes go on. `reached`: one waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("hub")
 class TestSocket:
@@ -255,9 +264,7 @@ class TestSocket:
             assert [answer["id"] for answer in answers] == [f"k{index}" for index in range(10)]
             assert [answer["body"]["name"] for answer in answers] == [f"{index}" for index in range(10)]
 
-    async def test_a_call_that_takes_long_holds_up_nothing_else(
-        self, alice: User, pump: Device, held: threading.Event
-    ) -> None:
+    async def test_a_call_that_takes_long_holds_up_nothing_else(self, alice: User, pump: Device, held: Held) -> None:
         async with signed_in(alice) as live:
             await live.say("call", id="k", method="PATCH", path="devices/pump-1/", body={"name": "late"})
             await live.sub("pump-1")
@@ -268,14 +275,12 @@ class TestSocket:
             held.set()
             assert (await live.until("answer"))["body"]["name"] == "late"
 
-    async def test_more_calls_than_may_wait_are_refused_one_by_one(
-        self, alice: User, pump: Device, held: threading.Event
-    ) -> None:
+    async def test_more_calls_than_may_wait_are_refused_one_by_one(self, alice: User, pump: Device, held: Held) -> None:
         async with signed_in(alice) as live:
             for index in range(calls.WAITING + 2):
                 await live.say("call", id=f"k{index}", method="PATCH", path="devices/pump-1/", body={})
-                if index == 0:
-                    await live.words()  # it is being served when the others come
+                if index == 0:  # it is being served when the others come
+                    assert await asyncio.to_thread(held.reached.wait, PATIENCE_S)
             refused = await live.until("err")
             assert (refused["id"], refused["code"], refused["retry"]) == (f"k{calls.WAITING + 1}", "too_many", True)
             held.set()
@@ -305,13 +310,12 @@ class TestSocket:
             await live.say("call", id="k", method="PATCH", path="devices/pump-1/", body={"name": "x"})
             assert await live.code() == protocol.Close.ERROR
 
-    async def test_what_waits_when_the_socket_goes_is_not_done(
-        self, alice: User, pump: Device, held: threading.Event
-    ) -> None:
+    async def test_what_waits_when_the_socket_goes_is_not_done(self, alice: User, pump: Device, held: Held) -> None:
         async with signed_in(alice) as live:
             for name in ("first", "second"):
                 await live.say("call", id=name, method="PATCH", path="devices/pump-1/", body={"name": name})
             await live.words()
+            assert await asyncio.to_thread(held.reached.wait, PATIENCE_S)
         held.set()
         async with signed_in(alice) as live:  # behind it in the line of both threads
             for index in range(3):
@@ -322,11 +326,12 @@ class TestSocket:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     """Hold up every change of a device until this is set."""
-    go, change = threading.Event(), registry.change
+    go, change = Held(), registry.change
 
     def waiting(*args: Any) -> None:
+        go.reached.set()
         assert go.wait(PATIENCE_S)
         change(*args)
 
