@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("scenario", choices=[*SCENARIOS, "all"])
     parser.add_argument("--quick", action="store_true", help="a small one, of a minute or so")
     parser.add_argument("--minutes", type=float, help="how long stuck (10) or soak (60) measures")
+    parser.add_argument("--opened", type=float, help="soak: sockets opened a second, and as many closed (100)")
     parser.add_argument("--webs", type=int, default=1, help="web processes")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--csv", type=Path, help="soak: write each sample there")
@@ -44,6 +45,8 @@ def played(name: str, options: argparse.Namespace) -> dict[str, Any]:
     sizes = scenario.QUICK if options.quick else scenario.Sizes()
     if options.minutes is not None and hasattr(sizes, "seconds"):
         sizes = sizes._replace(seconds=options.minutes * 60)
+    if options.opened is not None and name == "soak":
+        sizes = sizes._replace(opened=options.opened)
     with scene.running(sizes.devices, webs=options.webs) as here:
         found: dict[str, Any] = scenario.run(here, sizes)
     print(f"\n{name}: {sizes}\n")

@@ -115,10 +115,14 @@ class Spent:
         """How many s of CPU each has spent."""
         return {name: spent - self._before[name] for name, spent in self._now().items()}
 
+    @property
+    def passed_s(self) -> float:
+        """How long it was looked at."""
+        return time.monotonic() - self._began
+
     def percent(self) -> dict[str, float]:
         """Percent of one core that each took."""
-        took = time.monotonic() - self._began
-        return {f"{name} %": spent / took * 100 for name, spent in self.seconds().items()}
+        return {f"{name} %": spent / self.passed_s * 100 for name, spent in self.seconds().items()}
 
 
 def each_while(seconds: float, sample: Callable[[float], None], every_s: float = SAMPLE_S) -> None:

@@ -27,7 +27,7 @@ from benchmarks.live.tables import progress, table
 CONNECTIONS: Final = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
 GAUGE: Final = re.compile(r"^# TYPE (hub_web_\S+|hub_\S*tasks)(?<!_created) gauge$", re.MULTILINE)
 # What is said while it goes on.
-SAID: Final = "s,web pss MB,web handles,redis clients,opened,present,live p99 ms,steady p99 ms".split(",")
+SAID: Final = "s,web pss MB,web handles,redis clients,opened/s,present,live p99 ms,steady p99 ms".split(",")
 
 
 class Sizes(NamedTuple):
@@ -103,7 +103,7 @@ class _Play:
             for what, count in counts[name].items():
                 mine[what] = mine.get(what, 0) + count
         self.examples += visits["examples"] + steady["examples"]
-        spent, self._spent = self._spent.percent(), self._watch()
+        spent, took, self._spent = self._spent.percent(), self._spent.passed_s, self._watch()
         live = visits["live ms"]
         return {
             "s": passed,
@@ -111,7 +111,7 @@ class _Play:
             **self._services(),
             **self._counted(),
             **spent,
-            "opened": visits["handshakes"].get("open", 0),
+            "opened/s": visits["handshakes"].get("open", 0) / took,
             "present": visits["present"],
             "late": visits["handshakes"].get("late", 0),
             "live p99 ms": live[int(len(live) * 0.99)] if live else 0.0,
