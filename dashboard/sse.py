@@ -176,12 +176,11 @@ class Pipe:
         self._empty.clear()
         self._news.set()
 
-    async def close(self, code: int) -> None:
-        """End the answer; at once, if it stands still."""
+    async def close(self, code: int) -> None:  # noqa: ARG002  there is no place for it in an answer
+        """End the answer; at once, if it stands still: whatever was to be taken before has been, or will not be."""
         self._closed = True
         self._news.set()
-        if code == Close.TIMEOUT:
-            self._abandon()
+        self._abandon()
 
     async def next(self) -> str | None:
         """Wait for a message, which stays in here until `clear`; "": nothing came for a while; None: it is over."""

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import OperationalError, connections
 from rest_framework.test import APIClient
 
-from dashboard import protocol, reads, sse
+from dashboard import protocol, reads, sender, sse
 from dashboard.fanout import Fanout
 from devices import registry
 from devices.errors import Refusal
@@ -394,3 +394,32 @@ async def test_a_device_that_goes_while_it_begins_is_an_error_in_it(
         async with stream(vera, "device=pump-1") as live:
             assert (await live.until("err")).message["code"] == code
             assert await live.over() == []
+
+
+async def test_who_is_signed_out_and_takes_nothing_is_cut_off(hub: Fanout, vera: User, pump: Device) -> None:
+    async with stream(vera, "device=pump-1") as live:
+        await live.until("live")
+        [visitor] = hub.sessions
+        assert isinstance(visitor, sse.Visitor)
+        cut = asyncio.Event()
+        visitor.pipe._abandon = cut.set
+        await publish("pump-1")
+        await live.answer.receive_output(PATIENCE_S)  # and makes no room for more
+        await run(lambda: User.objects.filter(pk=vera.pk).update(is_active=False))
+        async with asyncio.timeout(PATIENCE_S):
+            await cut.wait()
+        live.room.release()
+        assert await live.over() == []
+
+
+async def test_what_goes_wrong_behind_a_good_beginning_is_told(
+    vera: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("no connection")
+
+    monkeypatch.setattr(sender, "PARTING_S", PATIENCE_S)
+    monkeypatch.setattr(reads, "marks", away)
+    async with stream(vera, "device=pump-1&fleet=greenhouse") as live:
+        assert (await live.until("err")).message["code"] == "unavailable"
+        assert await live.over() == []
