@@ -125,8 +125,8 @@ for (const [what, state, word, detail] of [
   });
 }
 
-test("bytes that come slowly are a sign of life", () => {
-  assert.equal(railOf(up({ pingAt: 1000, heardAt: 8000 }), 9000).word, "live");
+test("bytes that come slowly are a sign of life, and not of being live", () => {
+  assert.equal(railOf(up({ pingAt: 1000, heardAt: 8000 }), 9000).word, "catching up");
   assert.match(railOf(up({ pingAt: 1000, heardAt: 2000 }), 9000).word, /^stale since/);
 });
 

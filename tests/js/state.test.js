@@ -97,12 +97,25 @@ test("the hub's clock is known as well as the least late message tells it, and h
   assert.deepEqual([now.link.transit, now.link.behind], [0, 1000], "the hub had it for a second");
 });
 
+const after = (now, ...messages) => messages.reduce((before, [at, message]) => state.reduce(message.type === "pong" ? state.pinged(before, at - 20) : before, message, at), now);
+const late = { type: "data", id: "main.1", phase: "live", sent: NOW + 5000, devices: { "pump-1": { prev: 4, frames: [[5, NOW, { t: 1 }]] } } };
+
 test("a clock that was set forward does not make the page late for ever", () => {
-  const data = { type: "data", id: "main.1", phase: "live", sent: NOW + 5000, devices: { "pump-1": { prev: 4, frames: [[5, NOW, {}]] } } };
-  let now = state.reduce(state.pinged(live(), NOW + 60_000), data, NOW + 60_000);
+  let now = after(live(), [NOW + 60_000, late], [NOW + 60_020, { type: "pong" }]);
   assert.equal(now.link.behind, 60_000);
-  now = state.reduce(now, { type: "pong" }, NOW + 60_020);
+  assert.deepEqual(now.send, [{ type: "path" }]);
+  now = after(now, [NOW + 60_040, { type: "path", at: NOW + 5040 }]);
   assert.deepEqual([now.link.behind, now.skew], [0, -55_000]);
+});
+
+test("a slow link that is empty for a moment is not taken for a clock that was set", () => {
+  const now = after(live(), [NOW + 6000, late], [NOW + 6020, { type: "pong" }], [NOW + 6040, { type: "path", at: NOW + 11_030 }], [NOW + 6500, { type: "pong" }]);
+  assert.deepEqual([now.link.behind, now.skew], [6000, 5000]);
+});
+
+test("what was late is here when nothing more comes, and the hub is quick to answer", () => {
+  const now = after(live(), [NOW + 6000, late], [NOW + 8500, { type: "pong" }]);
+  assert.equal(now.link.behind, 0);
 });
 
 test("a row's way is told where the hub tells it, and a late reading has none from its device", () => {

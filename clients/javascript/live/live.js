@@ -8,6 +8,7 @@ const QUIET_MS = 2000;
 const PING_MS = 5000;
 // Longer than a message of the largest size takes at 20 KB/s: while bytes come, however slowly, nobody is dead.
 const PONG_MS = 10_000;
+const OVERDUE_MS = 1500;
 const WELCOME_MS = 10_000;
 // A try that has taken this long began when the network was away: when it is back, a new one is quicker.
 const STUCK_MS = 1000;
@@ -320,6 +321,7 @@ export class Live {
     this.nextPing = this.world.now() + Math.min(PING_MS, this.state.heartbeat * 1000);
     this.#become(state.pinged(this.state, this.world.now()));
     this.#send({ type: "ping" });
+    this.world.later(() => this.refresh(), OVERDUE_MS); // by then whoever draws may want to say that no answer came
   }
 
   #ticking() {

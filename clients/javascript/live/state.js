@@ -13,6 +13,8 @@ export { leave, pause, resume, want } from "./subs.js";
 
 // A message that was under way for longer than this is late: the link is slower than what is sent over it.
 const BEHIND_MS = 500;
+// How long nothing came, when all that was late is here.
+const SETTLED_MS = 2000;
 const SAMPLES_KEPT = 50;
 
 /** @returns {State} */
@@ -20,7 +22,7 @@ export function initial() {
   return {
     link: {
       phase: "connecting", code: 0, lostAt: 0, retryAt: 0, pingAt: 0, rtt: 0, heardAt: 0, lagAt: 0, wokeAt: 0, backAt: 0,
-      behind: 0, transit: 0, hops: false, reason: "",
+      behind: 0, transit: 0, dataAt: 0, checkAt: 0, hops: false, reason: "",
     },
     hub: { storing: true, because: "", since: 0 },
     skew: 0,
@@ -105,7 +107,7 @@ export function reduce(before, message, now) {
     case "fleet": return subs.fleet(counted(state, message), message);
     case "cmd_state": return asks.evidence(state, message);
     case "answer": return asks.answered(state, message);
-    case "path": return asks.path(timed(state, { sent: message.at }, now), message, now);
+    case "path": return asks.path(checked({ ...state, skew: Math.max(state.skew, message.at - now) }, message.at, now), message, now);
     case "hub": return { ...state, hub: { storing: message.storing, because: message.because, since: message.since } };
     case "err": return asks.refused(state, message) ?? subs.refused(state, message);
     case "end": return subs.ended(state, message);
@@ -116,7 +118,7 @@ export function reduce(before, message, now) {
 /** @param {State} state @param {any} message @param {number} now @returns {State} */
 function welcome(state, message, now) {
   /** @type {Link} */
-  const link = { ...state.link, phase: "up", code: 0, lostAt: 0, retryAt: 0, reason: "", behind: 0, transit: 0, hops: false };
+  const link = { ...state.link, phase: "up", code: 0, lostAt: 0, retryAt: 0, reason: "", behind: 0, transit: 0, checkAt: 0, hops: false };
   const next = { ...state, link, hub: initial().hub, socket: nothing(), skew: message.server_ts - now, heartbeat: message.heartbeat_s };
   return asks.again(subs.again(next), now);
 }
@@ -126,9 +128,23 @@ function pong(state, now) {
   if (!state.link.pingAt) return state;
   const rtt = Math.max(1, now - state.link.pingAt);
   const link = { ...state.link, rtt, pingAt: 0 };
-  // What comes behind a late message is late itself. If it is not, this clock was set meanwhile.
-  if (rtt < BEHIND_MS && link.transit > BEHIND_MS) return { ...state, skew: state.skew - link.transit, link: { ...link, transit: 0, behind: 0 } };
-  return { ...state, link };
+  if (rtt > BEHIND_MS || link.behind <= BEHIND_MS) return { ...state, link };
+  // Words come in their turn: nothing is under way any more, and nothing more came. What was late is here.
+  if (now - link.dataAt > SETTLED_MS) return { ...state, link: { ...link, transit: 0, behind: 0 } };
+  // A slow link that is empty for a moment, or a clock of ours that was set: the hub's clock knows.
+  if (link.checkAt) return { ...state, link };
+  return { ...state, link: { ...link, checkAt: now }, pathAsks: [...state.pathAsks, ""], send: [{ type: "path" }] };
+}
+
+/**
+ * An answer that came quickly cannot have been under way for long: if it seems so, this clock was set meanwhile.
+ * @param {State} state @param {number} at @param {number} now @returns {State}
+ */
+function checked(state, at, now) {
+  const { checkAt } = state.link;
+  const link = { ...state.link, checkAt: 0 };
+  if (!checkAt || now - checkAt > BEHIND_MS || now + state.skew - at <= BEHIND_MS) return { ...state, link };
+  return { ...state, skew: at - now, link: { ...link, transit: 0, behind: 0 } };
 }
 
 /**
@@ -140,7 +156,7 @@ function timed(state, { sent, devices = {} }, now) {
   if (!sent) return state;
   const skew = Math.max(state.skew, sent - now);
   const received = Object.values(devices).map((part) => part.hops?.[0] ?? sent);
-  return { ...state, skew, link: { ...state.link, transit: now + skew - sent, behind: now + skew - Math.min(sent, ...received) } };
+  return { ...state, skew, link: { ...state.link, dataAt: now, transit: now + skew - sent, behind: now + skew - Math.min(sent, ...received) } };
 }
 
 /** Count what came on this socket, taken or not. @param {State} state @param {any} message @returns {State} */

@@ -24,10 +24,12 @@ export {};
 /** @typedef {Presence & {name: string, values: Record<string, Value>, times: Record<string, number>,
  *   ts: number | null, seq: number}} Summary */
 /** @typedef {{phase: "connecting" | "up" | "waiting" | "refused", code: number, lostAt: number, retryAt: number,
- *   pingAt: number, rtt: number, heardAt: number, lagAt: number, wokeAt: number, backAt: number, behind: number, transit: number, reason: string,
+ *   pingAt: number, rtt: number, heardAt: number, lagAt: number, wokeAt: number, backAt: number, behind: number, transit: number, dataAt: number, checkAt: number,
+ *   reason: string,
  *   hops: boolean}} Link
  *   at: instants of this clock, 0: not so; backAt: when live rows came that had to be read back; behind: how many ms
- *   the hub had a frame of the newest live message before it came; transit: for how many the message was under way; hops: whether this hub tells them */
+ *   the hub had a frame of the newest live message before it came; transit: for how many the message was under way; dataAt: when it
+ *   came; checkAt: when the hub's clock was asked for, because this one may have been set; hops: whether this hub tells them */
 /** @typedef {{storing: boolean, because: string, since: number}} Hub  whether readings are being stored */
 /** @typedef {{messages: number, frames: number, skipped: number, gone: number}} Counts  of one socket, as it came */
 /** @typedef {{ts: number | null, received: number, committed: number, announced: number, sent: number,

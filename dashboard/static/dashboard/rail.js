@@ -32,13 +32,16 @@ export function railOf(state, now) {
   const { link, subs } = state;
   if (link.phase === "refused") return { state: "down", word: link.reason || "not live", detail: REFUSED[link.code] ?? "" };
   if (link.phase !== "up") return cut(link, now);
-  if (link.pingAt && now - Math.max(link.pingAt, link.heardAt) > OVERDUE_MS) {
+  if (overdue(link, now) && now - link.heardAt > OVERDUE_MS) {
     return { state: "down", word: `stale since ${clock(link.heardAt, { seconds: false })}`, detail: "the hub does not answer" };
   }
   const ended = Object.values(subs).find((sub) => sub.phase === "ended" && sub.reason !== "replay_done");
   if (ended) return { state: "down", word: "ended", detail: ended.error || ENDED[ended.reason] || ended.reason };
   return replay(state) ?? behind(state, now) ?? still(state) ?? { state: "live", word: "live", detail: link.rtt ? `${Math.round(link.rtt)} ms` : "" };
 }
+
+/** Whether an answer is late. @param {import("../live/types.js").Link} link @param {number} now */
+const overdue = ({ pingAt }, now) => pingAt > 0 && now - pingAt > OVERDUE_MS;
 
 /** @param {State} state @param {number} now @returns {Rail | null} */
 function behind({ link, subs, counts }, now) {
@@ -47,6 +50,7 @@ function behind({ link, subs, counts }, now) {
     return { state: "catching", word: "catching up", detail: `${counts.coalesced} coalesced` };
   }
   if (link.behind > BEHIND_MS) return { state: "catching", word: "catching up", detail: `${span(link.behind)} behind` };
+  if (overdue(link, now)) return { state: "catching", word: "catching up", detail: "slow link" };
   if (link.backAt && now - link.backAt < BACK_SHOWN_MS) return { state: "catching", word: "catching up", detail: "" };
   const waits = Object.values(subs).some((sub) => ["wanted", "asked", "history"].includes(sub.phase));
   return waits ? { state: "catching", word: "catching up", detail: "" } : null;
