@@ -10,7 +10,7 @@ from hub.pace import gated, paced
 
 PART = b"x" * 65536
 PARTS = 1000
-given = {"parts": 0, "left": 0}
+given = {"parts": 0, "left": 0, "full": 0}
 
 
 async def application(scope: Any, _receive: Any, send: Any) -> None:
@@ -46,10 +46,12 @@ async def sockets(scope: Any, receive: Any, send: Any) -> None:
     gate = scope["gate"]
     if scope["path"] == "/flood":
         await flood(gate, send)
-    elif scope["path"] == "/shut":
+    elif scope["path"] in ("/shut", "/full"):
         while gate.open:
             await send({"type": "websocket.send", "text": PART.decode()})
-        await send({"type": "websocket.close", "code": 4408})
+        given["full"] += 1
+        if scope["path"] == "/shut":
+            await send({"type": "websocket.close", "code": 4408})
     while (await receive())["type"] != "websocket.disconnect":
         pass
     given["left"] += 1

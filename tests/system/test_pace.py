@@ -115,14 +115,30 @@ def test_nothing_is_held_for_a_socket_that_is_not_read_and_all_of_it_comes_when_
         assert all(client.recv(timeout=20) == PART.decode() for _ in range(PARTS))
 
 
-def test_a_socket_that_is_not_read_is_closed_all_the_same(daphne: services.Service) -> None:
-    left = given(daphne)["left"]
+def upgraded(daphne: services.Service, path: str) -> socket.socket:
+    """Open a socket, and read nothing yet."""
     client = socket.create_connection((LOOPBACK, daphne.port), timeout=20)
     upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    client.sendall(f"GET /shut HTTP/1.1\r\nHost: test\r\n{upgrade}{key}\r\n".encode())
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n{upgrade}{key}\r\n".encode())
+    return client
+
+
+def test_a_socket_that_is_not_read_is_closed_all_the_same(daphne: services.Service) -> None:
+    left = given(daphne)["left"]
+    client = upgraded(daphne, "/shut")
     eventually(lambda: given(daphne)["left"] == left + 1, "the socket stays")
     client.close()
+
+
+def test_one_who_says_goodbye_while_the_pipe_is_full_is_let_go(daphne: services.Service) -> None:
+    left, full = given(daphne)["left"], given(daphne)["full"]
+    with upgraded(daphne, "/full") as client:
+        eventually(lambda: given(daphne)["full"] == full + 1, "the pipe takes it all")
+        client.sendall(b"\x88\x82" + bytes(4) + (1000).to_bytes(2, "big"))
+        time.sleep(0.2)  # it is heard before any of what waits is taken
+        drain(client)
+    eventually(lambda: given(daphne)["left"] == left + 1, "the socket stays")
 
 
 def test_who_is_connected_when_the_server_ends_is_told_that_it_restarts(daphne: services.Service) -> None:
