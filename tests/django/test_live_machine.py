@@ -25,7 +25,14 @@ from channels.layers import channel_layers, get_channel_layer
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import connections, transaction
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from dashboard import fanout, permits, protocol, reads, rows
 from dashboard.consumers import LiveConsumer
@@ -47,6 +54,7 @@ SMALL = {
 }
 # As long as whatever the hub has begun may take, with nothing to wait for.
 LONG = 60
+MOSTLY = st.sampled_from([True, True, True, False])
 
 
 async def inline(do: Callable[..., Any], *args: Any) -> Any:
@@ -112,6 +120,7 @@ class Client:
         self.ended: dict[str, str] = {}
         self.slow = False
         self.owed = 0
+        self._at = dict.fromkeys(KEYS, 0)
         self._lag: dict[str, int] = {}
         self._newest = 0
         for name, request in wants.items():
@@ -163,23 +172,22 @@ class Client:
         match item:
             case items.Row(device=key, seq=seq, values=values):
                 assert values == {"t": seq}, "another row's values"
-                self._row(key, seq)
+                self._reach(key, seq)
+                self.rows[key].append(seq)
+                self._at[key] = seq
             case items.Gap(key, first, last):
-                missing = set(range(first, last + 1))
-                assert missing.isdisjoint(self.rows[key])
-                assert missing.isdisjoint(self.gone[key]), "told twice"
-                self.gone[key] |= missing
+                self._reach(key, first)
+                self.gone[key] |= set(range(first, last + 1))
+                self._at[key] = last
             case items.Lag(key, count):
                 self._lag[key] = self._lag.get(key, 0) + count
 
-    def _row(self, key: str, seq: int) -> None:
-        last = self.rows[key][-1] if self.rows[key] else 0
-        assert seq > last
-        assert seq not in self.gone[key], "told to be gone, and here it is"
-        untold = set(range(last + 1, seq)) - self.gone[key]
+    def _reach(self, key: str, seq: int) -> None:
+        """What comes now is beyond all that came, and what is between was told to be skipped."""
+        assert seq > self._at[key]
+        untold = set(range(self._at[key] + 1, seq))
         assert len(untold) <= self._lag.pop(key, 0), "skipped in silence"
         self.skipped[key] |= untold
-        self.rows[key].append(seq)
 
     def resume(self) -> None:
         """Go on, by cursor, with what was ended."""
@@ -215,7 +223,7 @@ class Machine(RuleBasedStateMachine):
         self.permitted = True
         self.withdrawn = False
         self.begun: list[asyncio.Task[None]] = []
-        self.errors: list[str] = []
+        self.pace, self.attentive = 0, False
         self.run(self._open(secret))
 
     async def _open(self, secret: str) -> None:
@@ -226,8 +234,18 @@ class Machine(RuleBasedStateMachine):
         self.other = Client(secret, rows=every, newest=newest, fleet={"fleet": self.fleet.slug})
         self.clients = [self.quick, self.other]
 
+    @initialize(pace=st.sampled_from([LONG, 10, 3, 0]), attentive=MOSTLY, settled=MOSTLY)
+    def live(self, pace: int, *, attentive: bool, settled: bool) -> None:
+        """How fast this hub is, how closely its clients listen, and whether all is well at first."""
+        self.pace, self.attentive = pace, attentive
+        if settled:
+            self.settle()
+
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(work)
+        """Do it, and let as much time pass as each step takes here."""
+        found = self.loop.run_until_complete(work)
+        self.loop.run_until_complete(turns(self.pace))
+        return found
 
     @property
     def hub(self) -> fanout.Fanout:
@@ -236,6 +254,12 @@ class Machine(RuleBasedStateMachine):
 
         found: fanout.Fanout = self.run(here())
         return found
+
+    @invariant()
+    def somebody_listens(self) -> None:
+        """No rule, but what happens after each where clients listen closely."""
+        for client in self.clients if self.attentive else ():
+            client.hear(99)
 
     # -- devices, and the bridge
 
@@ -250,7 +274,9 @@ class Machine(RuleBasedStateMachine):
         recorded = telemetry.record(frames, NOW + start)
         (message,) = recorded.frames
         if told == "rung":
-            self.run(groups.announce(message, *recorded.states))
+            summary = telemetry.summary("", Head.objects.get(device__key=key))
+            told_to_all: groups.Summary = {"type": "fleet.summary", "fleet": self.fleet.slug, "devices": {key: summary}}
+            self.run(groups.announce(message, *recorded.states, told_to_all))
         else:
             self.bells.append(message)
 
@@ -263,7 +289,7 @@ class Machine(RuleBasedStateMachine):
             self.bells.remove(bell)
         self.run(groups.announce(bell))
 
-    @rule(key=st.sampled_from(KEYS), left=st.sampled_from([0, 1, 5, 30]))
+    @rule(key=st.sampled_from(KEYS), left=st.sampled_from([30, 10, 0]))
     def prune(self, key: str, left: int) -> None:
         """All but the newest are deleted."""
         self.first[key] = max(self.first[key], self.heads[key] + 1 - left)
@@ -286,19 +312,17 @@ class Machine(RuleBasedStateMachine):
         """The look at who may still be here begins."""
         self.begin(self.hub.permits.look_once())
 
-    @rule()
-    def flush(self) -> None:
-        """The layer forgets all groups and messages."""
-        layer: Any = self.layer()
+    @rule(how=st.sampled_from(["flush", "kill"]))
+    def fail(self, how: str) -> None:
+        """The layer forgets all groups and messages; or the web process dies, and nobody says good-bye."""
+        self.run(self._forget() if how == "flush" else self._die())
+
+    async def _forget(self) -> None:
+        layer: Any = get_channel_layer()
         layer.groups.clear()
         for queue in layer.channels.values():
             while not queue.empty():
                 queue.get_nowait()
-
-    @rule()
-    def kill(self) -> None:
-        """The web process dies: nobody says good-bye, and the layer keeps its membership."""
-        self.run(self._die())
 
     async def _die(self) -> None:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
@@ -309,22 +333,22 @@ class Machine(RuleBasedStateMachine):
         for client in self.clients:
             client.again()
 
-    def layer(self) -> Any:
-        async def here() -> Any:
-            return get_channel_layer()
-
-        return self.run(here())
-
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         self.begun.append(self.loop.create_task(work))
 
     # -- who may see it
 
-    @precondition(lambda self: self.permitted)
     @rule()
-    def revoke(self) -> None:
+    def revoke_or_grant(self) -> None:
+        if not self.permitted:
+            self.grant()
+            return
         Membership.objects.filter(user=self.user).delete()
         self.permitted, self.withdrawn = False, True
+
+    def grant(self) -> None:
+        Membership.objects.create(user=self.user, fleet=self.fleet, role="viewer")
+        self.permitted = True
 
     @precondition(lambda self: not self.permitted)
     @rule()
@@ -340,17 +364,19 @@ class Machine(RuleBasedStateMachine):
             client.hear(99)
             assert not [name for name, sub in client.state.subs.items() if sub.asked]
 
-    @precondition(lambda self: not self.permitted)
-    @rule()
-    def grant(self) -> None:
-        Membership.objects.create(user=self.user, fleet=self.fleet, role="viewer")
-        self.permitted = True
-
     # -- the clients
 
     @rule(who=st.integers(0, 1), count=st.sampled_from([1, 2, 5, 99]))
     def hear(self, who: int, count: int) -> None:
         self.run(self._with(who, lambda client: client.hear(count)))
+
+    @rule(rounds=st.integers(1, 6), count=st.sampled_from([3, 10, LONG]))
+    def converse(self, rounds: int, count: int) -> None:
+        """Question and answer, for a while."""
+        for _ in range(rounds):
+            for client in self.clients:
+                client.hear(99)
+            self.turn(count)
 
     @rule(who=st.integers(0, 1))
     def cut(self, who: int) -> None:
@@ -359,6 +385,15 @@ class Machine(RuleBasedStateMachine):
             client.again()
 
         self.run(self._with(who, cut))
+
+    @rule(who=st.integers(0, 1), after=st.integers(1, 60), key=st.sampled_from(KEYS))
+    def come_back_while_something_happens(self, who: int, after: int, key: str) -> None:
+        """Frames come somewhere between a cut and the moment in which all is well again."""
+        self.cut(who)
+        for _ in range(after):
+            self.clients[who].hear(1)
+            self.loop.run_until_complete(turns(1))
+        self.publish(key, 1, "rung")
 
     @rule(slow=st.booleans())
     def slow(self, *, slow: bool) -> None:
@@ -430,7 +465,7 @@ class Machine(RuleBasedStateMachine):
         self.nothing_fails()
         assert dict(Head.objects.values_list("device__key", "seq")) == self.heads
         for client in self.clients:
-            assert client.state.counts.holes == 0
+            assert (client.state.counts.holes, client.state.counts.known) == (0, 0)
             for key in KEYS:
                 told = client.gone[key] | client.skipped[key]
                 assert set(client.rows[key]) | told == set(range(1, self.heads[key] + 1))
@@ -461,13 +496,13 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # There is one thread, and one connection for all of its tasks: each run is rolled back, and the same each time.
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     monkeypatch.setattr(connections, "_connections", SimpleNamespace(default=connections["default"]))
+    monkeypatch.setattr(connections["default"], "close", lambda: None)
     monkeypatch.setattr(websocket, "aclose_old_connections", partial(asyncio.sleep, 0))
     complaints = Complaints(logging.ERROR)
     logging.getLogger("dashboard").addHandler(complaints)
     with ExitStack() as stack:
         stack.enter_context(patch.object(reads, "run", inline))
         stack.enter_context(patch.object(permits, "_in_thread", inline))
-        stack.enter_context(patch.object(permits, "_disconnect", lambda: None))
         for module, values in SMALL.items():
             stack.enter_context(patch.multiple(module, **values))
         yield
