@@ -4,6 +4,7 @@ import asyncio
 import io
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,10 @@ def test_collectstatic_hashes_every_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("/static/vendor/uplot/uPlot.esm.")
     assert done.stdout.strip() != f"/static/{UPLOT}"
+    modules = [path.read_text(encoding="utf-8") for path in tmp_path.glob("dashboard/*.????????????.js")]
+    imported = {name for text in modules for name in re.findall(r'^import .* from "(.+)";$', text, re.MULTILINE)}
+    assert any("/live/index." in name for name in imported)
+    assert all(re.search(r"\.[0-9a-f]{12}\.js$", name) for name in imported)
 
 
 # --- parts and logs
