@@ -11,7 +11,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from django.db import DatabaseError
 
 from dashboard import protocol
 from dashboard.feeds import Feed, Session
@@ -21,6 +23,9 @@ from dashboard.replay import Replay
 from dashboard.stream import Stream
 
 logger = logging.getLogger(__name__)
+
+# A database that is away is asked again after this; to close all members would have all of them ask it at once.
+RETRY_S: Final = 1.0
 
 
 class Sort(NamedTuple):
@@ -158,13 +163,20 @@ class Cohort:
     async def _tick(self) -> None:
         try:
             await self.tick()
+        except DatabaseError as error:
+            logger.warning("a cohort of live sockets cannot read, trying again: %r", error)
+            self._pause()
         except Exception:
             logger.exception("a cohort of live sockets failed")
             for member in list(self.members):
                 member.session.quit(Close.ERROR)
-            self.busy = False
+            self._pause()
         if self.members and self.stream.due:
             self.wake()
+
+    def _pause(self) -> None:
+        self._paced = time.monotonic() + RETRY_S
+        self.busy = False
 
     async def tick(self) -> None:
         """Send one message to all members."""

@@ -92,11 +92,15 @@ class Stream:
     async def next_parcel(self) -> Parcel:
         """Take what is due, as much as one message holds."""
         parcel = Parcel()
-        for key in list(self.due):
-            if parcel.full:
-                break
-            del self.due[key]
-            await self._take(self.tracks[key], parcel)
+        try:
+            for key in list(self.due):
+                if parcel.full:
+                    break
+                del self.due[key]
+                await self._take(self.tracks[key], parcel)
+        except BaseException:
+            self._take_back(parcel)
+            raise
         if parcel.parts and self.live:
             parcel.seal("live", sent=reads.now_ms())
             for part in parcel.parts.values():
@@ -107,6 +111,12 @@ class Stream:
         elif parcel.parts:
             parcel.seal("history")
         return parcel
+
+    def _take_back(self, parcel: Parcel) -> None:
+        """Stand where it began: what could not be put together whole is sent to nobody."""
+        for key, cursor in parcel.before.items():
+            self.tracks[key].cursor = cursor
+            self.due[key] = None
 
     async def _take(self, track: Track, parcel: Parcel) -> None:
         """Take what follows one device's cursor; note what cannot be had."""

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 
-from dashboard import protocol, rows, sender
+from dashboard import cohorts, protocol, rows, sender
 from dashboard.fanout import Fanout
-from devices import groups, telemetry
+from devices import groups, registry, telemetry
 from devices.models import Device
 from tests.django.live import Live, publish, run, settle, signed_in, store
 
@@ -244,3 +245,32 @@ async def test_a_cohort_that_all_have_fallen_behind_of_ends(hub: Fanout, alice: 
     await settle()
     assert not len(hub.cohorts)
     assert not hub.feeds["pump-1"].streams
+
+
+@pytest.mark.usefixtures("no_pace")
+async def test_a_cohort_that_cannot_read_tries_again_and_nobody_is_closed(
+    hub: Fanout, alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(registry.create, "pump-2", pump.fleet)
+    original = telemetry.after
+    failed = 0
+
+    def after(pk: int, seq: int, limit: int) -> Any:
+        nonlocal failed
+        failed += 1
+        if failed < 3:
+            raise OperationalError("no connection")
+        return original(pk, seq, limit)
+
+    monkeypatch.setattr(cohorts, "RETRY_S", 0.01)
+    monkeypatch.setattr(telemetry, "after", after)
+    async with signed_in(alice) as live, signed_in(alice) as other:
+        for one in (live, other):
+            await watching(one, "pump-1", "pump-2")
+        assert len(hub.cohorts) == 1
+        await store("pump-2")  # and its doorbell is lost
+        await groups.announce(*await store("pump-1"), *await store("pump-2"))  # one is at hand, the other to be read
+        for one in (live, other):
+            assert await one.until_row(2, "pump-2") == [1, 2]
+            assert one.rows["a", "pump-1"] == [1]
+        assert failed == 3
