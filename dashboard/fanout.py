@@ -101,6 +101,15 @@ class Fanout:
             feed.subscribers.add(subscriber)
         return feeds
 
+    def listening(self, keys: Collection[str]) -> dict[str, Feed] | None:
+        """Return the feeds of these devices where we are in all their groups already; else None."""
+        feeds = {key: feed for key in keys if (feed := self.feeds.get(key)) and feed.joined}
+        if len(feeds) < len(keys):
+            return None
+        for feed in feeds.values():
+            feed.idle = False  # it stays a moment, also with nobody who listens
+        return feeds
+
     def _feed(self, key: str, pk: int) -> Feed:
         feed = self.feeds.get(key)
         if feed is None or feed.pk != pk:

@@ -75,8 +75,11 @@ class Known(NamedTuple):
     """What was last told of a command, and after how many doorbells."""
 
     heard: int
-    state: str
-    progress: float | None
+    message: Told
+
+    def differs(self, message: Told) -> bool:
+        """Whether this would be news."""
+        return any(self.message[field] != message[field] for field in ("state", "progress"))
 
 
 class Feed:
@@ -91,6 +94,8 @@ class Feed:
         self.bells = Bells()
         self.state: Told = {}
         self.commands: dict[str, Known] = {}
+        # Whether all commands that are open or changed lately are among them: they were read once, while we listened.
+        self.knows_commands = False
         self.subscribers: set[Subscriber] = set()
         self.streams: set[Listener] = set()
         self.joined = False
@@ -160,9 +165,13 @@ class Feed:
 
     def _tell_command(self, message: Told, but: Session | None = None) -> None:
         known = self.commands.pop(message["command"], None)
-        now = Known(self.heard, message["state"], message["progress"])
-        self.commands[message["command"]] = now
+        self.commands[message["command"]] = Known(self.heard, message)
         while len(self.commands) > REMEMBERED:
             del self.commands[next(iter(self.commands))]
-        if known is None or known[1:] != now[1:]:
+        if known is None or known.differs(message):
             self.say(protocol.text(kind="cmd_state", **message), but)
+
+    def recent(self, since: int, states: Collection[str]) -> list[Told]:
+        """Return the commands that changed since then (ms), or are in one of these states."""
+        told = [known.message for known in self.commands.values()]
+        return [message for message in told if message["at"] >= since or message["state"] in states]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from dashboard import protocol, reads, replay
 from dashboard.cohorts import Subscription
 from dashboard.fanout import Fanout
-from dashboard.feeds import Session
+from dashboard.feeds import Feed, Session
 from dashboard.fleets import Follower
 from dashboard.protocol import Sub
 from dashboard.sender import Sender
+from devices.errors import Refusal
 
 
 class Joining(Session, Protocol):
@@ -28,6 +31,30 @@ class Joining(Session, Protocol):
 async def devices(who: Joining, sub: Sub) -> list[reads.Start]:
     """Join, then read, then tell: nothing that comes in between is missed. Return where it begins, or refuse."""
     keys = list(dict.fromkeys(sub.devices or []))
+    begun = await _where_we_listen(who, sub, keys)
+    return begun if begun is not None else await _where_we_join(who, sub, keys)
+
+
+async def _where_we_listen(who: Joining, sub: Sub, keys: list[str]) -> list[reads.Start] | None:
+    """Begin with devices in whose groups we are already: one read. None: it takes more than that."""
+    feeds = who.fanout.listening(keys)
+    if feeds is None:
+        return None
+    await who.fanout.registrations.learn(feeds.values())
+    as_of = {key: feed.heard for key, feed in feeds.items()}
+    with suppress(Refusal):
+        starts = await _starts(who, sub, feeds)
+        # Not before it is known that they may be seen; and one may have been made anew, and is another row by now.
+        if who.fanout.listening(keys) == feeds and all(feeds[start.key].pk == start.pk for start in starts):
+            subscription = Subscription(sub, who, who.fanout.cohorts)
+            subscription.feeds = who.fanout.attach(subscription, {key: feed.pk for key, feed in feeds.items()})
+            _begin(who, sub, subscription, starts, as_of)
+            return starts
+    return None
+
+
+async def _where_we_join(who: Joining, sub: Sub, keys: list[str]) -> list[reads.Start]:
+    """Ask whether they may be seen, join their groups, and read."""
     pks = await reads.run(reads.rows_of, who.pass_.user, keys)
     subscription = Subscription(sub, who, who.fanout.cohorts)
     try:
@@ -35,23 +62,31 @@ async def devices(who: Joining, sub: Sub) -> list[reads.Start]:
         await who.fanout.join(subscription.feeds.values())
         await who.fanout.registrations.learn(subscription.feeds.values())
         as_of = {key: feed.heard for key, feed in subscription.feeds.items()}
-        starts = await _starts(who, sub, keys)
-        subscription.stream.begin(subscription.feeds, starts)
+        starts = await _starts(who, sub, subscription.feeds)
+        _begin(who, sub, subscription, starts, as_of)
     except BaseException:
         subscription.leave()
         raise
+    return starts
+
+
+def _begin(
+    who: Joining, sub: Sub, subscription: Subscription, starts: list[reads.Start], as_of: dict[str, int]
+) -> None:
+    subscription.stream.begin(subscription.feeds, starts)
     _tell_start(who, subscription, starts, as_of)
     if sub.since and sub.since.cursor is not None:  # who comes back does not know what has changed meanwhile
         for feed in subscription.feeds.values():
             who.say(who.fanout.registrations.text(feed))
     who.sender.add(subscription)
-    return starts
 
 
-async def _starts(who: Joining, sub: Sub, keys: list[str]) -> list[reads.Start]:
+async def _starts(who: Joining, sub: Sub, feeds: Mapping[str, Feed]) -> list[reads.Start]:
+    user, keys = who.pass_.user, list(feeds)
     if sub.replay is not None:
-        return await reads.run(replay.starts, who.pass_.user, keys, sub.replay)
-    return await reads.run(reads.starts, who.pass_.user, keys, sub.since)
+        return await reads.run(replay.starts, user, keys, sub.replay)
+    told = {key for key, feed in feeds.items() if feed.knows_commands}
+    return await reads.run(reads.starts, user, keys, sub.since, told)
 
 
 def _tell_start(who: Joining, subscription: Subscription, starts: list[reads.Start], as_of: dict[str, int]) -> None:
@@ -69,8 +104,10 @@ def _tell_start(who: Joining, subscription: Subscription, starts: list[reads.Sta
             who.say(protocol.text(kind="gap", id=subscription.id, **gap))
             who.sender.counts.gone(last - first + 1)
         for command in start.commands:
-            if feed.read_command(command, heard, but=who):
-                who.say(protocol.text(kind="cmd_state", **command))
+            feed.read_command(command, heard, but=who)
+        for command in feed.recent(reads.now_ms() - reads.RECENT_MS, reads.OPEN):
+            who.say(protocol.text(kind="cmd_state", **command))
+        feed.knows_commands = feed.joined
 
 
 async def fleet(who: Joining, id_: str, slug: str) -> None:

@@ -7,7 +7,7 @@ each other.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -27,6 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 # Commands that changed in the last hour are shown to who comes now.
 RECENT_MS: Final = 3_600_000
+OPEN: Final = ("queued", "sent", "received")
 # A command's time is taken before its transaction commits, maybe by another machine: look this far back.
 OVERLAP_MS: Final = 30_000
 _threads: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="live-reads")
@@ -82,25 +83,43 @@ def rows_of(user: User, keys: list[str]) -> dict[str, int]:
     return found
 
 
-def starts(user: User, keys: list[str], since: Since | None) -> list[Start]:
-    """Find where each device begins; refuses the whole when one of them may not be seen."""
-    rows = rows_of(user, keys)
-    heads = Head.objects.in_bulk(list(rows.values()))
-    if len(heads) < len(rows):  # made in a shell or by SQL, and not swept yet; or deleted between the two queries
+class Standing(NamedTuple):
+    """Where a device stands: of its head, what a subscription begins with."""
+
+    pk: int
+    seq: int
+    presence: str
+    because: str
+    since: int
+
+
+def _standings(user: User, keys: list[str]) -> dict[str, Standing]:
+    valid = [key for key in keys if values.is_key(key)]
+    fields = ("key", "pk", *(f"head__{field}" for field in Standing._fields[1:]))
+    rows = registry.visible_to(user).filter(key__in=valid).values_list(*fields)
+    found = {key: Standing(*fields) for key, *fields in rows}
+    if any(one.seq is None for one in found.values()):  # made in a shell or by SQL, and not swept yet
         registry.complete()
-        heads = Head.objects.in_bulk(list(rows.values()))
-    now = now_ms()
-    recent = _recent_commands(list(rows.values()), now - RECENT_MS)
-    found = []
+        found = {key: Standing(*fields) for key, *fields in rows.all()}
     for key in keys:
-        head = heads.get(rows[key])
-        if head is None:
+        if key not in found:
             raise device_unknown(key)
-        found.append(_start(key, head, since, now, recent.get(key, [])))
     return found
 
 
-def _start(key: str, head: Head, since: Since | None, now: int, commands: list[dict[str, Any]]) -> Start:
+def starts(user: User, keys: list[str], since: Since | None, told: Collection[str] = ()) -> list[Start]:
+    """Find where each device begins; refuses the whole when one of them may not be seen.
+
+    `told`: devices whose commands are known already.
+    """
+    found = _standings(user, keys)
+    now = now_ms()
+    untold = [found[key].pk for key in keys if key not in told]
+    recent = _recent_commands(untold, now - RECENT_MS) if untold else {}
+    return [_start(key, found[key], since, now, recent.get(key, [])) for key in keys]
+
+
+def _start(key: str, head: Standing, since: Since | None, now: int, commands: list[dict[str, Any]]) -> Start:
     cursor, skipped = head.seq, None
     if since is not None and since.cursor is not None:
         asked = since.cursor.get(key, head.seq)
@@ -117,7 +136,7 @@ def _start(key: str, head: Head, since: Since | None, now: int, commands: list[d
     return Start(key, head.pk, head.seq, cursor, skipped, state, commands)
 
 
-def _reachable(head: Head, cursor: int, *, asked_for_cursor: bool) -> tuple[int, tuple[int, int, str] | None]:
+def _reachable(head: Standing, cursor: int, *, asked_for_cursor: bool) -> tuple[int, tuple[int, int, str] | None]:
     if head.seq - cursor > MAX_BEHIND:
         return head.seq - MAX_BEHIND, (cursor + 1, head.seq - MAX_BEHIND, "limit")
     first = telemetry.first_seq(head.pk) if asked_for_cursor else None
@@ -130,7 +149,7 @@ def _reachable(head: Head, cursor: int, *, asked_for_cursor: bool) -> tuple[int,
 def _recent_commands(pks: list[int], since: int) -> dict[str, list[dict[str, Any]]]:
     """Return each device's commands that are open or changed lately, as cmd_state messages, oldest first."""
     rows = Command.objects.filter(device_id__in=pks)
-    rows = rows.filter(Q(changed_at__gte=since) | Q(state__in=["queued", "sent", "received"]))
+    rows = rows.filter(Q(changed_at__gte=since) | Q(state__in=OPEN))
     return _as_messages(rows.order_by("-created_at")[:200])
 
 

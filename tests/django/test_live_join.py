@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 
 from dashboard import fanout, protocol, reads, rows
 from dashboard.fanout import Fanout
-from devices import groups
+from devices import commands, groups
 from devices.history import retention
 from devices.models import Device, Frame, Head, Rolled
 from tests.django.live import Live, by_token, publish, run, settle, signed_in, store
@@ -478,3 +478,61 @@ async def test_the_last_word_on_presence_is_the_newest_one(
         await live.words()
     states = [message["because"] for message in live.heard if message["type"] == "state"]
     assert states[-1] == "new"
+
+
+# --- where others watch already
+
+
+async def test_who_comes_to_a_watched_device_costs_one_read(
+    alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def counted(read: Any, *args: Any, **more: Any) -> Any:
+        asked.append(read.__name__)
+        return await run(read, *args, **more)
+
+    await store("pump-1", 3)
+    async with signed_in(alice) as first, signed_in(alice) as second:
+        await first.sub("pump-1")
+        await first.until("live")
+        monkeypatch.setattr(reads, "run", counted)
+        await second.sub("pump-1")
+        await second.until("live")
+        assert asked == ["starts"]
+        await publish("pump-1")
+        assert await second.until_row(4) == await first.until_row(4) == [4]
+
+
+async def test_a_stranger_who_asks_for_a_watched_device_hears_nothing_of_it_meanwhile(
+    alice: User, charlie: User, pump: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run_and_ring(read: Any, *args: Any, **more: Any) -> Any:
+        state = {"presence": "offline", "because": "secret", "since": 1}
+        await groups.announce({"type": "device.state", "device": "pump-1", **state})
+        await publish("pump-1")
+        await settle()
+        return await run(read, *args, **more)
+
+    async with signed_in(alice) as live, signed_in(charlie) as stranger:
+        await live.sub("pump-1")
+        await live.until("live")
+        monkeypatch.setattr(reads, "run", run_and_ring)
+        await stranger.sub("pump-1")
+        assert (await stranger.until("err"))["code"] == "device_unknown"
+        assert await stranger.words() == []
+        assert [message["type"] for message in stranger.heard[1:]] == ["err", "pong"]
+
+
+async def test_who_comes_later_is_told_of_open_commands_from_memory_as_from_the_database(
+    alice: User, pump: Device
+) -> None:
+    device = await run(Device.objects.get, key="pump-1")
+    await run(commands.issue, device, "relay", "on", user=alice, now=reads.now_ms())
+    async with signed_in(alice) as first, signed_in(alice) as second:
+        told = []
+        for live in (first, second):
+            await live.sub("pump-1")
+            told.append(await live.until("cmd_state"))
+            await live.until("live")
+        assert told[0] == told[1]
