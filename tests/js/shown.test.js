@@ -73,6 +73,19 @@ test("a late point is put where it belongs, and replaces its like", () => {
   assert.deepEqual([track.times, [...track.late]], [[3000], []]);
 });
 
+test("a track that is fed for ever keeps what is looked at, and not much more", () => {
+  const track = new Track();
+  for (let ts = 0; ts < 100_000; ts += 10) {
+    track.add(ts, ts, ts % 1000 === 0);
+    track.keep(1000);
+  }
+  assert.ok(track.times.length >= 100 && track.times.length <= 126, String(track.times.length));
+  assert.ok(track.times[0] <= 99_990 - 1000);
+  assert.equal(track.values.length, track.times.length);
+  assert.ok(track.late.size <= 2);
+  new Track().keep(1000);
+});
+
 test("a gap is a gap, and another metric's instant is none", () => {
   const [a, b] = [new Track(), new Track()];
   for (const ts of [0, 1000, 2000, 60_000, 61_000]) a.add(ts, 1);

@@ -32,6 +32,8 @@ export class Charts {
     /** @type {Chart[]} */
     this.charts = [];
     this.seconds = 900;
+    // The longest range that was looked at: what is older is kept no longer.
+    this.longest = this.seconds;
     /** @type {[number, number] | null} */
     this.zoom = null;
     this.now = 0;
@@ -58,12 +60,14 @@ export class Charts {
         this.tracks.get(name)?.add(ts, Number(value), Boolean(flags & 1));
       }
     }
+    for (const track of this.tracks.values()) track.keep(this.longest * 1000);
     for (const chart of this.charts) chart.dirty = true;
   }
 
   /** Show the last so many seconds, and follow. @param {number} seconds */
   range(seconds) {
     this.seconds = seconds;
+    this.longest = Math.max(this.longest, seconds);
     this.follow();
   }
 

@@ -6,6 +6,8 @@ import { decimals } from "./format.js";
 const USUAL_INTERVALS = 3;
 const SHORTEST_GAP_MS = 10_000;
 const LEARNED_FROM = 50;
+// What is forgotten is forgotten in large pieces, for each costs as much as all that is kept.
+const KEPT_MORE = 1.25;
 
 /**
  * How long a silence has to be to be a gap, told by the usual distance of points.
@@ -65,6 +67,12 @@ export class Track {
     const at = this.#place(ts);
     for (const old of this.times.splice(0, at)) this.late.delete(old);
     this.values.splice(0, at);
+  }
+
+  /** Keep so many ms before the newest, and not much more: a page that is open for weeks stays small. @param {number} ms */
+  keep(ms) {
+    const newest = this.times[this.times.length - 1];
+    if (newest - this.times[0] > ms * KEPT_MORE) this.trim(newest - ms);
   }
 
   /** Least, mean and greatest value since `ts`, the newest, and how many. @param {number} ts */
