@@ -10,6 +10,7 @@ from django.db import OperationalError
 
 from dashboard import cohorts, protocol, rows, sender
 from dashboard.fanout import Fanout
+from dashboard.parcel import Parcel
 from devices import groups, registry, telemetry
 from devices.models import Device
 from tests.django.live import Live, publish, run, settle, signed_in, store
@@ -274,3 +275,56 @@ async def test_a_cohort_that_cannot_read_tries_again_and_nobody_is_closed(
             assert await one.until_row(2, "pump-2") == [1, 2]
             assert one.rows["a", "pump-1"] == [1]
         assert failed == 3
+
+
+class Reading:
+    """A source that reads for as long as the test likes."""
+
+    id, live, feeds = "own", True, {}
+
+    def __init__(self) -> None:
+        self.due = {"pump-1": None}
+        self.parcel: asyncio.Future[Parcel] = asyncio.get_running_loop().create_future()
+
+    async def next_parcel(self) -> Parcel:
+        self.due = {}
+        return await self.parcel
+
+    def cross_seam(self) -> bool:
+        return False
+
+    def settle(self) -> None:
+        pass
+
+    leave = settle
+
+
+class Heard(list[str]):
+    async def send(self, text_data: str) -> None:
+        self.append(text_data)
+
+    async def close(self, code: int) -> None:
+        raise AssertionError(code)
+
+
+async def test_the_last_credit_is_not_lent_a_second_time_while_a_subscription_reads() -> None:
+    socket, source, parcel = Heard(), Reading(), Parcel()
+    parcel.seal("live")
+    out = sender.Sender(socket)
+    out.sources["own"] = source  # type: ignore[assignment]
+    out.window.left = 1
+    turn = asyncio.create_task(out.turn())
+    await settle()
+    assert not out.offer("cohort", parcel)
+    source.parcel.set_result(parcel)
+    await turn
+    assert (len(socket), out.window.left) == (1, 0)
+
+
+async def test_credit_for_what_brings_nothing_comes_back() -> None:
+    socket, source = Heard(), Reading()
+    source.parcel.set_result(Parcel())
+    out = sender.Sender(socket)
+    out.sources["own"] = source  # type: ignore[assignment]
+    await out.turn()
+    assert (socket, out.window.left) == ([], protocol.CREDIT)
