@@ -11,6 +11,8 @@ from hub import env
 
 # A slow machine must not fail a property that holds.
 hypothesis.settings.register_profile("hub", deadline=None)
+# What takes minutes: --hypothesis-profile=whole
+hypothesis.settings.register_profile("whole", deadline=None, max_examples=500, print_blob=True)
 hypothesis.settings.load_profile("hub")
 
 
