@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final, Protocol
 
 from bridge.tally import Tally
@@ -48,6 +49,7 @@ class Announcer:
         self._fleets: dict[str, set[str]] = {}
         self._fleets_at = 0.0
         self._news = asyncio.Event()
+        self._fleet_news = asyncio.Event()
         # Frames that the layer has been given, and has not taken yet.
         self._sending = 0
 
@@ -78,8 +80,9 @@ class Announcer:
             self._tally.unwatched += len(message["frames"])
         if fleet and self._wanted(self._watched_fleets, fleet, now):
             self._fleets.setdefault(fleet, set()).add(key)
+            self._fleet_news.set()
             heard = True
-        if heard:
+        if self._frames or self._states:
             self._news.set()
         return heard
 
@@ -132,19 +135,34 @@ class Announcer:
         return messages
 
     async def run(self) -> None:
-        """Send what is due, for ever."""
+        """Send what is due, for ever. Frames do not wait for what is read of fleets."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._run_frames(), name="announce frames")
+            tasks.create_task(self._run_fleets(), name="announce fleets")
+
+    async def _run_frames(self) -> None:
         while True:
-            await self._news.wait()
+            # What waits for its spacing does not hold up another device's news.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.pause(time.monotonic())):
+                    await self._news.wait()
             self._news.clear()
-            now = time.monotonic()
-            await self.announce(self.due(now))
+            await self.announce(self.due(time.monotonic()))
+
+    def pause(self, now: float) -> float | None:
+        """Return for how long (s) nothing that waits may be said; None: nothing waits."""
+        waiting = [self._sent_at.get(key, 0.0) for key in self._frames]
+        return max(0.0, min(waiting) + SPACING_S - now) if waiting else None
+
+    async def _run_fleets(self) -> None:
+        while True:
+            await self._fleet_news.wait()
+            self._fleet_news.clear()
+            await asyncio.sleep(max(0.0, self._fleets_at + FLEET_SPACING_S - time.monotonic()))
             try:
-                await groups.announce(*await self.due_fleets(now))
+                await groups.announce(*await self.due_fleets(time.monotonic()))
             except Exception:
                 logger.exception("cannot read the summaries of fleets; the next ones will tell")
-            if self._frames or self._fleets:
-                await asyncio.sleep(SPACING_S)
-                self._news.set()
 
 
 def _amount(messages: Iterable[groups.Message]) -> int:

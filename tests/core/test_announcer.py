@@ -153,3 +153,18 @@ def test_of_frames_that_waited_together_the_newest_ones_stamps_count() -> None:
     (told,) = ours.due(100)
     assert told["type"] == "device.frames"
     assert told["hops"] == [20, 21, 0]
+
+
+def test_what_waits_is_due_when_its_device_was_silent_for_long_enough() -> None:
+    ours = Announcer(summaries, Tally(0))
+    for key in ("pump-1", "pump-2"):
+        ours.watch(key, 100)
+        ours.put(frames(1, 1, key), None, 100)
+    assert ours.pause(100) == 0
+    ours.due(100)
+    assert ours.pause(100) is None
+    ours.put(frames(2, 2), None, 100)
+    assert ours.pause(100) == pytest.approx(SPACING_S)
+    ours.put(frames(1, 1, "pump-3"), None, 100)  # nobody watches it
+    assert ours.pause(100 + SPACING_S) == pytest.approx(0)
+    assert ours.pause(100 + 9 * SPACING_S) == 0
