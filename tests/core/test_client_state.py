@@ -9,7 +9,8 @@ import pytest
 
 from telemetry_hub import items
 from telemetry_hub.orders import Ask
-from telemetry_hub.state import ORDERS_KEPT, Answered, Denied, Ended, State, Told
+from telemetry_hub.state import ORDERS_KEPT, State
+from telemetry_hub.told import Answered, Denied, Ended, Told
 from tests.core import test_layers
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden"

@@ -100,12 +100,14 @@ async def test_a_command_is_told_with_its_proofs(anywhere: Hub, new_device: NewD
         client.said("status", "online")
         async with connected(anywhere) as hub:
             command = await hub.command(device.key, "relay", "on", key="once")
+            twin = await hub.command(device.key, "relay", "on", key="once")
             order = await asyncio.to_thread(client.heard)
             assert order.topic.endswith(f"cmd/relay/{command.id}")
             client.said(f"ack/{command.id}", "ok")
             async with asyncio.timeout(PATIENCE_S):
                 states = [state async for state in command]
                 assert (await command.settled()).state == "succeeded"
+                assert (await twin.settled()).state == "succeeded"
             assert {"queued", "sent", "succeeded"} <= {state.state for state in states}
             assert all(state.proof for state in states)
             again = await hub.command(device.key, "relay", "on", key="once")

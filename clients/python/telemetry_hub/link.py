@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from telemetry_hub.errors import HubError, NotSignedIn, Unreachable, Unusable
 from telemetry_hub.items import Connection
-from telemetry_hub.state import SIGNED_OUT, State, Told
+from telemetry_hub.state import SIGNED_OUT, State
+from telemetry_hub.told import Told
 
 # A token, or what gives one: called for each socket, so that it may be renewed.
 Token = str | Callable[[], str | Awaitable[str]]

@@ -9,12 +9,13 @@ Everything runs on one event loop; nothing here is meant for threads.
 import asyncio
 import json
 import secrets
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 from weakref import WeakSet, WeakValueDictionary
 
+from telemetry_hub import wishes
 from telemetry_hub.commands import Command
 from telemetry_hub.errors import Closed, HubError, NoAnswer, Refused
 from telemetry_hub.items import (
@@ -32,11 +33,10 @@ from telemetry_hub.items import (
 )
 from telemetry_hub.link import Link, Token, now_ms
 from telemetry_hub.orders import Ask
-from telemetry_hub.state import Answered, Confirmed, Denied, Ended, Told
+from telemetry_hub.told import Answered, Confirmed, Denied, Ended, Told
 from telemetry_hub.watch import Events, Watch
+from telemetry_hub.wishes import Since
 
-T = TypeVar("T")
-Since = timedelta | Mapping[str, int]
 # What the hub refuses for the moment is asked for again after this.
 RETRY_S: Final = 3.0
 # Credit goes back at most so often; the hub takes 50 messages a second of a client.
@@ -69,7 +69,8 @@ class Hub:
         self._giving: asyncio.TimerHandle | None = None
         self._watches: WeakValueDictionary[str, Watch[Any]] = WeakValueDictionary()
         self._events: WeakSet[Events] = WeakSet()
-        self._commands: WeakValueDictionary[str, Command] = WeakValueDictionary()
+        self._asked: WeakValueDictionary[str, Command] = WeakValueDictionary()
+        self._commands: WeakSet[Command] = WeakSet()
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._task: asyncio.Task[None] | None = None
         self._failed: HubError | None = None
@@ -116,7 +117,7 @@ class Hub:
         waiting: list[Watch[Any] | Events | Command] = [
             *self._watches.values(),
             *self._events,
-            *self._commands.values(),
+            *self._commands,
         ]
         for one in waiting:
             one.fail(self._failed)
@@ -139,15 +140,7 @@ class Hub:
         mode      all: every row. latest: what piled up is merged into one row with each metric's newest value
         since     timedelta: from so long ago. A cursor (device → seq, as a watch's `cursor`): behind it. None: from now
         """
-        request: dict[str, Any] = {"devices": _devices(devices), "mode": mode, "since": None}
-        cursor: dict[str, int] = {}
-        if isinstance(since, timedelta):
-            request["since"] = {"last_s": max(0.0, since.total_seconds())}
-        elif since is not None:
-            cursor = {key: since[key] for key in request["devices"] if key in since}
-            request["since"] = {"cursor": dict(cursor)} if cursor else None
-        if metrics is not None:
-            request["metrics"] = _names("metrics", metrics)
+        request, cursor = wishes.watch(devices, metrics, mode, since)
         return self._watch(request, cursor, sparse=metrics is not None)
 
     def replay(
@@ -159,12 +152,7 @@ class Hub:
         metrics: Iterable[str] | None = None,
     ) -> Watch[Row | Gap | Lag]:
         """Have what came from `start` on again, `speed` times as fast, until `end`; without one it goes on live."""
-        replay: dict[str, Any] = {"from": _ms(start), "speed": speed}
-        if end is not None:
-            replay["to"] = _ms(end)
-        request: dict[str, Any] = {"devices": _devices(devices), "replay": replay}
-        if metrics is not None:
-            request["metrics"] = _names("metrics", metrics)
+        request = wishes.replay(devices, metrics, start, end, speed)
         return self._watch(request, {}, sparse=metrics is not None)
 
     def fleet(self, name: str) -> Watch[Summary | Gone]:
@@ -197,11 +185,10 @@ class Hub:
         command = Command(key or secrets.token_urlsafe(12))
         ask = Ask(self._name("c"), device, name, args, command.key, now_ms(), ttl_s)
         _check_size(ask.message)
-        self._commands[ask.id] = command
+        self._asked[ask.id] = command
         self._state.order(ask)
         unknown = f"The hub did not say whether it took this command. Ask again with key={command.key!r}."
-        confirmed: Confirmed = await self._answer(ask.id, timeout_s, unknown)
-        command.id, command.new = confirmed.command, confirmed.new
+        await self._answer(ask.id, timeout_s, unknown)
         return command
 
     async def call(
@@ -316,15 +303,16 @@ class Hub:
 
     def _note(self, item: object) -> None:
         match item:
-            case Confirmed(ask=id_, command=command_id):
-                self._confirmed(id_, command_id)
+            case Confirmed(ask=id_):
+                self._confirmed(item)
                 self._settle(id_, item)
             case Denied(id_, code, message, retry):
                 self._refuse(id_, Refused(code, message, retry=retry))
             case Answered(id_, answer):
                 self._settle(id_, answer)
-            case CommandState(command=command_id) if command := self._commands.get(command_id):
-                command.put(item)
+            case CommandState(command=command_id):
+                for command in [one for one in self._commands if one.id == command_id]:
+                    command.put(item)
         if isinstance(item, Connection) and not item.up:
             for watch in list(self._watches.values()):
                 watch.hold_if_stuck(cut=True)
@@ -333,12 +321,13 @@ class Hub:
             for events in self._events:
                 events.put(item)
 
-    def _confirmed(self, ask: str, command_id: str) -> None:
+    def _confirmed(self, confirmed: Confirmed) -> None:
         """Know a command by the hub's id; what was told of it before is put in."""
-        command = self._commands.pop(ask, None)
+        command = self._asked.pop(confirmed.ask, None)
         if command is not None:
-            self._commands[command_id] = command
-            for event in self._state.orders[command_id].events:
+            command.id, command.new = confirmed.command, confirmed.new
+            self._commands.add(command)
+            for event in self._state.orders[command.id].events:
                 command.put(event)
 
     def _settle(self, id_: str, answer: object) -> None:
@@ -350,23 +339,6 @@ class Hub:
         future = self._waiting.get(id_)
         if future is not None and not future.done():
             future.set_exception(error)
-
-
-def _devices(keys: tuple[str, ...]) -> list[str]:
-    if not keys:
-        raise ValueError("name at least one device")
-    return list(dict.fromkeys(keys))
-
-
-def _names(what: str, given: Iterable[str]) -> list[str]:
-    if isinstance(given, str):
-        raise TypeError(f"{what} is a list of names, not one text")
-    return list(given)
-
-
-def _ms(at: datetime) -> int:
-    """Return the time as the hub has it; without a zone it is this machine's."""
-    return round(at.astimezone(UTC).timestamp() * 1000)
 
 
 def _check_size(message: object) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from telemetry_hub import items
 from telemetry_hub.orders import Ask, Order, event_of
 from telemetry_hub.subs import Message, Sub, phase_of
+from telemetry_hub.told import Answered, Confirmed, Denied, Ended, News, Told
 
 # How long a command that the hub has not confirmed is given again, under the same key, after a cut.
 ASK_AGAIN_MS: Final = 30_000
@@ -19,58 +20,6 @@ ORDERS_KEPT: Final = 200
 SIGNED_OUT: Final = 4401
 # What ends it for good: trying again would change nothing.
 FINAL: Final = frozenset((4400, 4403, 4409, 4413))
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A subscription came to its end: `code` is an error's, or why the hub ended it."""
-
-    code: str
-    message: str
-    retry: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The hub took a command, or knew its key."""
-
-    ask: str
-    command: str
-    new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """The hub refused a command, or what was no call."""
-
-    id: str
-    code: str
-    message: str
-    retry: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The answer to a call; None: it was cut off, and nobody knows whether it was done."""
-
-    id: str
-    answer: items.Answer | None
-
-
-Item = items.Row | items.Gap | items.Lag | items.Summary | items.Gone | items.Event
-News = Item | Ended | Confirmed | Denied | Answered
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What one message brought: for a subscription, or, without a name, for whoever wants to know.
-
-    credit   messages that are to be given back once these items are worked off
-    """
-
-    sub: str = ""
-    items: tuple[News, ...] = ()
-    credit: int = 0
 
 
 @dataclass(slots=True)

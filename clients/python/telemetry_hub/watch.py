@@ -8,7 +8,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 
 from telemetry_hub.errors import HubError, Refused, Revoked
 from telemetry_hub.items import Event, Gap, Missed, Row
-from telemetry_hub.state import Ended
+from telemetry_hub.told import Ended
 
 # Who takes nothing for so long has enough: the hub is told, others on the same socket get the credit, and it goes on
 # by cursor later. The hub itself has 30 s of patience.
