@@ -1,6 +1,6 @@
 """PURE. Rows and cursors: what is kept of a device for all its watchers, and how its part of a message is written.
 
-A row is [seq, ts, {metric: value}, flags]. It is encoded once for the process and carried with its text; sockets join
+A row is [seq, ts, {metric: value}, flags]. It is encoded once for the process and carried as its text; sockets join
 texts. `prev` is the cursor before the first row of a message, so that a client can tell a hole from `prev` alone.
 """
 
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from dashboard.protocol import encode
 
@@ -22,17 +25,24 @@ CHUNK_SIZE: Final = 131_072
 Row = Sequence[Any]
 
 
+_decode: Final = msgspec.json.Decoder(list[Any]).decode
+
+
 class Coded(NamedTuple):
-    """A row with its JSON."""
+    """A row as its JSON."""
 
     seq: int
-    row: Row
     text: str
+
+    @property
+    def row(self) -> Row:
+        """Read it; rarely needed."""
+        return _decode(self.text)
 
 
 def code(row: Row) -> Coded:
     """Encode a row, once."""
-    return Coded(row[0], row, encode(row).decode())
+    return Coded(row[0], encode(row).decode())
 
 
 class Part(NamedTuple):
@@ -58,7 +68,9 @@ class Kept:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._rows: deque[Coded] = deque()
+        # Only their texts: a process keeps tens of thousands of rows, and Python's collector looks at whatever is more.
+        self._texts: deque[str] = deque()
+        self._first = 1
         self._size = 0
         # How the newest row came here; None: no doorbell brought it.
         self.hops: Hops | None = None
@@ -68,33 +80,35 @@ class Kept:
     def add(self, rows: Iterable[Row], hops: Hops | None = None) -> None:
         """Append rows in order; old news is skipped, and a hole makes what is before it useless."""
         self._parts.clear()
-        self.hops = hops
         for row in rows:
-            last = self._rows[-1].seq if self._rows else row[0] - 1
-            if row[0] <= last:
+            seq = row[0]
+            if self._texts and seq <= self.last:
                 continue
-            if row[0] != last + 1:
-                self._rows.clear()
-                self._size = 0
-            self._append(code(row))
+            if not self._texts or seq != self.last + 1:
+                self._texts.clear()
+                self._first, self._size = seq, 0
+            self._append(code(row).text)
+            self.hops = hops
 
-    def _append(self, coded: Coded) -> None:
-        self._rows.append(coded)
-        self._size += len(coded.text)
-        while len(self._rows) > KEPT or self._size > KEPT_SIZE:
-            self._size -= len(self._rows.popleft().text)
+    def _append(self, text: str) -> None:
+        self._texts.append(text)
+        self._size += len(text)
+        while len(self._texts) > KEPT or self._size > KEPT_SIZE:
+            self._size -= len(self._texts.popleft())
+            self._first += 1
 
     @property
     def last(self) -> int:
-        """Return the seq of the newest row; 0: there is none."""
-        return self._rows[-1].seq if self._rows else 0
+        """Return the seq of the newest row; one less than the first to come: there is none."""
+        return self._first + len(self._texts) - 1
 
     def after(self, cursor: int, limit: int) -> list[Coded]:
         """Return at most `limit` of what follows the cursor without a hole; nothing when that is not here."""
-        if not self._rows or self._rows[0].seq > cursor + 1:
+        skip = cursor + 1 - self._first
+        if skip < 0:
             return []
-        skip = cursor + 1 - self._rows[0].seq
-        return [self._rows[index] for index in range(skip, min(len(self._rows), skip + limit))]
+        texts = islice(self._texts, skip, skip + limit)
+        return [Coded(cursor + 1 + index, text) for index, text in enumerate(texts)]
 
     def part_after(self, cursor: int) -> Part | None:
         """Return all that follows the cursor, put together once for all who stand there; None when it is not here."""

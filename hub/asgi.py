@@ -1,10 +1,12 @@
 """The server's entrance: HTTP goes to Django, WebSockets to the dashboard's consumers with the visitor's session."""
 
+import gc
 import os
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
+from django.urls import get_resolver
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 django = get_asgi_application()
@@ -19,3 +21,9 @@ application = ProtocolTypeRouter(
         "websocket": gated(AuthMiddlewareStack(URLRouter([*websocket_urlpatterns]))),  # type: ignore[arg-type, list-item]  # see routing
     }
 )
+
+# What is loaded by now stays for good. Python's collector would look through all of it again and again, with every
+# socket waiting for 0.2 s (docs/performance.md); so it is told. Views are loaded now instead of with the first request.
+_ = get_resolver().url_patterns
+gc.collect()
+gc.freeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -37,6 +38,7 @@ class Command(BaseCommand):
         """Work until SIGTERM or SIGINT."""
         if settings.MQTT is None:
             raise CommandError("MQTT_URL is not set: say where the broker is, mqtt://user:secret@host:1883.")
+        gc.freeze()  # what is loaded stays: the collector need not look through it, with every message waiting
         asyncio.run(work(address(), options["name"]))
 
 
