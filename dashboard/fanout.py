@@ -24,6 +24,7 @@ from dashboard.cohorts import Cohorts
 from dashboard.feeds import Feed, Session, Subscriber
 from dashboard.fleets import FleetFeed, Follower
 from dashboard.permits import Permits
+from dashboard.protocol import Close
 from dashboard.registrations import Registrations
 from devices import groups
 
@@ -296,17 +297,26 @@ class Fanout:
 
     async def _check_devices(self) -> None:
         since, self.checked_at = self.checked_at - reads.OVERLAP_MS, reads.now_ms()
-        as_of = {feed: feed.heard for feed in self.feeds.values()}
+        as_of = {feed: (feed.heard, feed.head) for feed in self.feeds.values()}
         if not as_of:
             return
         found = await reads.run(reads.changes, [feed.pk for feed in as_of], since)
-        for feed, heard in as_of.items():
+        for feed, (heard, known) in as_of.items():
             if feed.pk in found.heads:
                 head, state = found.heads[feed.pk]
+                if head < known:
+                    self._begin_anew(feed)
                 feed.moved(head)
                 feed.read_state(state, heard)
             for command in found.commands.get(feed.key, []):
                 feed.read_command(command, heard)
+
+    def _begin_anew(self, feed: Feed) -> None:
+        """Have whoever watches come back: what was known is not in the journal any more (a backup was restored)."""
+        logger.warning("the journal of %s is another, and ends earlier; its watchers are told", feed.key)
+        self.feeds.pop(feed.key)
+        for session in {subscriber.session for subscriber in feed.subscribers}:
+            session.quit(Close.ERROR)
 
     async def _check_fleet(self, fleet: FleetFeed) -> None:
         as_of = fleet.heard

@@ -536,3 +536,28 @@ async def test_who_comes_later_is_told_of_open_commands_from_memory_as_from_the_
             told.append(await live.until("cmd_state"))
             await live.until("live")
         assert told[0] == told[1]
+
+
+async def test_who_watches_while_a_backup_is_restored_is_sent_back_and_told_what_is_gone(
+    hub: Fanout, alice: User, pump: Device
+) -> None:
+    def restore() -> None:
+        Frame.objects.filter(device=pump, seq__gt=2).delete()
+        Head.objects.filter(device=pump).update(seq=2)
+
+    async with signed_in(alice) as live:
+        await live.sub("pump-1")
+        await live.until("live")
+        await publish("pump-1", 5)
+        await live.until_row(5)
+        await hub.check_once()
+        await run(restore)
+        await hub.check_once()
+        assert await live.code() == 4500
+    async with signed_in(alice) as live:
+        await live.sub("pump-1", since={"cursor": {"pump-1": 5}})
+        gap = await live.until("gap")
+        assert (gap["from"], gap["to"], gap["cause"]) == (3, 5, "retention")
+        await live.until("live")
+        await publish("pump-1")
+        assert await live.until_row(3) == [3]

@@ -50,6 +50,15 @@ test("a cut in the middle of history asks for the history again, and takes no ro
   assert.deepEqual(now.news[0].rows, [[3, 3, {}]]);
 });
 
+test("a hole in the middle of history loses no history of a device that has not come yet", () => {
+  const request = { devices: ["a", "b"], since: { last_s: 60 } };
+  let now = state.reduce(state.want(state.initial(), "main", request), WELCOME, NOW);
+  now = state.reduce(now, { type: "ok", id: "main.1", head: { a: 5, b: 5 } }, NOW);
+  const part = (/** @type {number} */ prev) => ({ type: "data", id: "main.1", phase: "history", devices: { a: { prev, frames: [[prev + 1, 1, {}]] } }, more: true });
+  now = state.reduce(state.reduce(now, part(0), NOW), part(3), NOW);
+  assert.deepEqual(now.send, [{ type: "unsub", id: "main.1" }, { type: "sub", id: "main.2", ...request }]);
+});
+
 test("an order that was not confirmed is asked again under its key after a cut, but not much later", () => {
   const ordered = state.order(live(), { id: "c1", device: "pump-1", name: "led", args: true, key: "k" }, NOW);
   const cut = state.opening(state.closed(ordered, { code: 1006, retryAt: NOW }, NOW));

@@ -94,9 +94,10 @@ function wish({ request, wasLive, cursor, at }, byCursor) {
   if (request.fleet) return rest;
   if (replay && !wasLive) return { ...rest, replay: { ...replay, from: at || replay.from } };
   const known = Object.keys(cursor).length > 0;
-  // What was to begin now has begun once the hub took it, and does not begin later for a cut before the seam.
-  const begun = !since && (request.devices ?? []).every((key) => cursor[key] !== undefined);
-  const behind = known && (begun || byCursor || wasLive || (since && "cursor" in since));
+  const all = (request.devices ?? []).every((key) => cursor[key] !== undefined);
+  // What was to begin now has begun once the hub took it, and does not begin later for a cut before the seam. A device
+  // whose history has not come yet has no cursor: it would begin now, and lose it.
+  const behind = known && ((all && (!since || byCursor)) || wasLive || (since && "cursor" in since));
   return { ...rest, since: (behind ? { cursor } : since) ?? null };
 }
 
