@@ -109,8 +109,8 @@ async def test_nothing_is_left_of_sockets_that_came_and_went(
     await hub.permits.look_once()
     with suppress(TimeoutError):  # what threads were doing when its socket went is done to its end
         async with asyncio.timeout(PATIENCE_S):
-            while there() - before:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110  nothing tells of garbage
+            while there() - before:  # noqa: ASYNC110  nothing tells of garbage
+                await asyncio.sleep(0.01)
     assert there() - before == Counter()
     assert not hub.sessions
     assert not len(hub.cohorts)
