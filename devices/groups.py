@@ -16,8 +16,10 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
 
+from devices import bulk
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -193,16 +195,26 @@ async def announce(*messages: Message) -> list[Message]:
     """
     layer: Any = get_channel_layer()
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    step = bulk.at_once(layer)
     lost: list[Message] = []
-    for message in messages:
-        _stamp(message)
+    for at in range(0, len(messages), step):
+        some = messages[at : at + step]
         try:
             async with asyncio.timeout_at(deadline):
-                await layer.group_send(group_of(message), message)
+                await _send(layer, some)
         except Exception as error:  # noqa: BLE001  whatever the layer raises, the row is the truth
-            _losses.note(error, time.monotonic())
-            lost.append(message)
+            _losses.note(len(some), error, time.monotonic())
+            lost += some
     return lost
+
+
+async def _send(layer: Any, messages: Sequence[Message]) -> None:  # noqa: ANN401  its types know no groups
+    for message in messages:
+        _stamp(message)
+    if len(messages) > 1:
+        await bulk.publish(layer, [(group_of(message), message) for message in messages])
+    else:
+        await layer.group_send(group_of(messages[0]), messages[0])
 
 
 def _stamp(message: Message) -> None:
@@ -218,9 +230,9 @@ class Losses:
         self._count = 0
         self._said_at = float("-inf")
 
-    def note(self, error: Exception, now: float) -> None:
-        """Count one more, and say it if nothing was said for a while; `now` in s."""
-        self._count += 1
+    def note(self, count: int, error: Exception, now: float) -> None:
+        """Count so many more, and say it if nothing was said for a while; `now` in s."""
+        self._count += count
         if now - self._said_at >= SAY_EVERY_S:
             logger.warning("%d announcements lost, the channel layer is away: %r", self._count, error)
             self._count = 0

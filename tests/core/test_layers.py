@@ -44,7 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.groups",
         "devices.errors",
     ),
-    ("devices.models", "devices.migrations"),
+    ("devices.models", "devices.migrations", "devices.bulk"),
     ("devices.history.timescale",),
     (
         "devices.wire",

@@ -104,7 +104,7 @@ def test_a_layer_that_is_away_is_said_now_and_then_with_the_number_of_losses(
 ) -> None:
     losses = groups.Losses()
     for now in (0.0, 1.0, 2.0, groups.SAY_EVERY_S):
-        losses.note(OSError("refused"), now)
+        losses.note(1, OSError("refused"), now)
     assert [record.getMessage()[:22] for record in caplog.records] == [
         "1 announcements lost, ",
         "3 announcements lost, ",
