@@ -9,6 +9,7 @@ import asyncio
 import struct
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Final, NamedTuple
 
 # Packets of a connection that the broker has not acknowledged yet. A PUBACK has four bytes (MQTT 3.1.1, 3.4).
@@ -32,21 +33,29 @@ def publish(host: str, port: int, logins: Sequence[Login], count: int, payload: 
 
 
 async def _publish(host: str, port: int, logins: Sequence[Login], count: int, payload: bytes, rate: float) -> float:
-    lines = [await _connect(host, port, login) for login in logins]
-    began = time.monotonic()
-    each = count // len(lines)
-    await asyncio.gather(*(line.send(each, payload, rate / len(lines)) for line in lines))
-    for line in lines:
-        line.close()
-    return time.monotonic() - began
+    async with AsyncExitStack() as stack:
+        lines = [await _connect(stack, host, port, login) for login in logins]
+        began = time.monotonic()
+        each = count // len(lines)
+        await asyncio.gather(*(line.send(each, payload, rate / len(lines)) for line in lines))
+        for line in lines:
+            line.bid_farewell()
+        return time.monotonic() - began
 
 
-async def _connect(host: str, port: int, login: Login) -> _Line:
+async def _connect(stack: AsyncExitStack, host: str, port: int, login: Login) -> _Line:
     reader, writer = await asyncio.open_connection(host, port)
+    stack.push_async_callback(_close, writer)
     writer.write(connect_packet(login))
     answer = await reader.readexactly(4)
     assert answer[3] == 0, f"the broker refuses {login.key}: {answer[3]}"
     return _Line(reader, writer, f"hub/{login.key}/telemetry")
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 class _Line:
@@ -75,9 +84,8 @@ class _Line:
         for n in numbers:
             yield _packet(0x32, self._topic + struct.pack("!H", n % 65535 + 1) + payload % n)
 
-    def close(self) -> None:
+    def bid_farewell(self) -> None:
         self._writer.write(b"\xe0\x00")
-        self._writer.close()
 
 
 def connect_packet(login: Login) -> bytes:
