@@ -168,8 +168,7 @@ class Crowd:
             crowd.stay(dashboard, again=again)
             await self._until(lambda: crowd.coming < at_once, patience_s)
         await self._until(lambda: not crowd.coming, patience_s)
-        gc.collect()
-        gc.freeze()
+        _collect()
         return {"live": crowd.live - before, "took s": time.monotonic() - began, **self._said(crowd)}
 
     async def join(self, count: int, to: list[Address], devices: list[str], last_s: float) -> Answer:
@@ -195,7 +194,7 @@ class Crowd:
             getattr(dashboard, how)()
         await self._until(lambda: all(one.gone.is_set() for one in crowd.dashboards), 30)
         gc.unfreeze()
-        gc.collect()
+        _collect()
         return self._said(crowd)
 
     async def cut(self, group: str) -> int:
@@ -225,7 +224,7 @@ class Crowd:
     async def report(self, group: str) -> Answer:
         """Say what a group has counted since this was asked last."""
         crowd = self._groups[group]
-        self._texts.fold()
+        await self._texts.fold()
         said = {"live": crowd.live, "latencies": crowd.tally.latencies.told(), **self._said(crowd)}
         crowd.fresh()
         self._turn_s = 0.0
@@ -322,6 +321,12 @@ class Crowd:
 
 def _is_back(dashboard: Dashboard, since: int) -> bool:
     return dashboard.live.is_set() and dashboard.live_at > since
+
+
+def _collect() -> None:
+    """Do now what would otherwise stop the crowd while it counts."""
+    gc.collect()
+    gc.freeze()
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""PURE. Latencies as counts for each tenth of a millisecond: exact enough, and small whatever is counted."""
+"""PURE. Latencies as counts for each millisecond: exact enough, and small whatever is counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-STEP_US: Final = 100
+STEP_US: Final = 1000
 
 
 class Latencies:

@@ -17,14 +17,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from benchmarks.live import wire
-from benchmarks.live.latency import Latencies
+from benchmarks.live.latency import STEP_US, Latencies
 from benchmarks.live.publisher import EPOCH_US
 
 # The hub lends 32: a client that gives them back by eights never waits for them.
 CREDIT_EVERY: Final = 8
 _CREDIT: Final = wire.client_frame(wire.TEXT, b'{"type":"credit","n":%d}' % CREDIT_EVERY)
 _GOODBYE: Final = wire.client_frame(wire.CLOSE, b"\x03\xe8")
-_READ: Final = 512
+_READ: Final = 128
 EXAMPLES: Final = 5
 # How long after a failure a client comes back.
 AGAIN_S: Final = 0.1, 0.5
@@ -33,6 +33,10 @@ AGAIN_S: Final = 0.1, 0.5
 def now_us() -> int:
     """Return the machine's time."""
     return time.monotonic_ns() // 1000
+
+
+def _step(us: int) -> int:
+    return us // STEP_US * STEP_US
 
 
 class Values(msgspec.Struct):
@@ -111,13 +115,13 @@ class Told:
         self.whole = self.frames == sum(last - prev for _, prev, last in self.parts)
         times = [row.values.t - EPOCH_US for part in message.devices.values() for row in part.frames]
         self.newest = max(times)
-        self.offsets = Counter((self.newest - at) // 100 * 100 for at in times) if message.phase == "live" else None
+        self.offsets = Counter(_step(self.newest - at) for at in times) if message.phase == "live" else None
         self.late: dict[Tally, Counter[int]] = {}
 
     def came(self, tally: Tally, now: int) -> None:
         """Note that a socket of this group has it."""
         if self.offsets is not None:
-            self.late.setdefault(tally, Counter())[(now - self.newest) // 100 * 100] += 1
+            self.late.setdefault(tally, Counter())[_step(now - self.newest)] += 1
 
     def fold(self) -> None:
         """Count each of its frames as late as it came to each socket."""
@@ -144,10 +148,11 @@ class Texts:
                 self._read.pop(next(iter(self._read))).fold()
         return found
 
-    def fold(self) -> None:
-        """Have all latencies counted."""
-        for told in self._read.values():
+    async def fold(self) -> None:
+        """Have all latencies counted, and meanwhile go on hearing."""
+        for told in list(self._read.values()):
             told.fold()
+            await asyncio.sleep(0)
 
 
 class Address(NamedTuple):

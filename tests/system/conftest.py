@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pytest
 
 from bridge.threads import Threads
-from tests import services
+from tests import hub, services
+from tests.hub import Demo, Device, Hub, Production
 from tests.system.stands import Stand
 
 S = TypeVar("S")
+_numbers: Final = count(1)
 
 
 def opened(service: AbstractContextManager[S]) -> Iterator[S]:
@@ -69,3 +72,40 @@ def stand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
         service = services.nats(tmp_path)
     for running in opened(service):
         yield Stand(running)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo without simulated devices."""
+    for running in opened(hub.running_demo(tmp_path_factory.mktemp("demo"), simulators=False)):
+        running.add_users(charlie={"brewery": "manager"})
+        yield running
+
+
+@pytest.fixture(scope="session")
+def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
+    """All the parts of docker-compose.yml. Whoever stops one starts it again."""
+    for running in opened(hub.running_production(tmp_path_factory.mktemp("production"))):
+        running.add_users(charlie={"brewery": "manager"})
+        yield running
+
+
+@pytest.fixture(params=["demo", "production"])
+def anywhere(request: pytest.FixtureRequest) -> Hub:
+    """Both set-ups, one after the other; on either, Mosquitto's clients play devices."""
+    try:
+        services.need("mosquitto")
+    except services.Missing as missing:
+        pytest.skip(str(missing))
+    running: Hub = request.getfixturevalue(request.param)
+    return running
+
+
+@pytest.fixture
+def new_device(anywhere: Hub) -> Callable[..., Device]:
+    """Make a device of a name that nobody had before."""
+
+    def make(name: str = "device", **how: Any) -> Device:
+        return anywhere.add_device(f"{name}-{next(_numbers)}", **how)
+
+    return make

@@ -12,9 +12,6 @@ from benchmarks.live.ask import Child, child
 from benchmarks.live.latency import Latencies
 from tests.hub import Production
 from tests.services import LOOPBACK
-from tests.system.fixtures import production
-
-__all__ = ["production"]
 
 
 def test_frames_are_read_in_whatever_pieces_they_come() -> None:

@@ -19,10 +19,7 @@ import websockets
 from tests.hub import ROOT, Hub, eventually
 from tests.services import child_setup
 from tests.system.clients import Paho
-from tests.system.fixtures import anywhere, demo, new_device
 from tests.system.test_path import NewDevice
-
-__all__ = ["anywhere", "demo", "new_device"]
 
 pytestmark = pytest.mark.parametrize("anywhere", ["demo"], indirect=True)
 COMMAND = [sys.executable, "-m", "telemetry_hub"]

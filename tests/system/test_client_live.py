@@ -12,10 +12,7 @@ import pytest
 from telemetry_hub import errors, items, live
 from tests.hub import Hub, Production, eventually
 from tests.system.clients import Paho, Publisher
-from tests.system.fixtures import anywhere, demo, new_device, production
 from tests.system.test_path import NewDevice
-
-__all__ = ["anywhere", "demo", "new_device", "production"]
 
 both = pytest.mark.parametrize("anywhere", ["demo"], indirect=True)
 restartable = pytest.mark.parametrize("anywhere", ["production"], indirect=True)

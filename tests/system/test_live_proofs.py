@@ -17,10 +17,7 @@ from tests import services
 from tests.hub import Device, Production, eventually
 from tests.live import Live
 from tests.system.clients import Paho, Publisher
-from tests.system.fixtures import anywhere, new_device, production
 from tests.system.test_path import NewDevice
-
-__all__ = ["anywhere", "new_device", "production"]
 
 on_production = pytest.mark.parametrize("anywhere", ["production"], indirect=True)
 

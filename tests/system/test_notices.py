@@ -6,9 +6,6 @@ from typing import Any
 
 from tests.hub import Device, Hub, eventually
 from tests.system.clients import Paho
-from tests.system.fixtures import anywhere, demo, new_device, production
-
-__all__ = ["anywhere", "demo", "new_device", "production"]
 
 NewDevice = Callable[..., Device]
 

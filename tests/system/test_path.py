@@ -11,9 +11,6 @@ import pytest
 
 from tests.hub import PASSWORD, Device, Hub, eventually
 from tests.system.clients import Paho, Tools
-from tests.system.fixtures import anywhere, demo, new_device, production
-
-__all__ = ["anywhere", "demo", "new_device", "production"]
 
 NewDevice = Callable[..., Device]
 

@@ -8,10 +8,7 @@ import pytest
 from tests.hub import Device, Hub, Production, eventually
 from tests.live import Live
 from tests.system.clients import Paho, Publisher
-from tests.system.fixtures import anywhere, demo, new_device, production
 from tests.system.test_path import NewDevice, head
-
-__all__ = ["anywhere", "demo", "new_device", "production"]
 
 in_production = pytest.mark.parametrize("anywhere", ["production"], indirect=True)
 

@@ -14,10 +14,7 @@ from websockets.typing import Origin
 
 from tests.hub import PATIENCE_S, Hub, Production
 from tests.live import Live
-from tests.system.fixtures import anywhere, demo, production
 from tests.system.test_path import signed_in
-
-__all__ = ["anywhere", "demo", "production"]
 
 WITHIN_S = 1.0
 

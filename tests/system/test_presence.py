@@ -17,10 +17,7 @@ from devices import registry, wire
 from devices.models import Event, Fleet, Head
 from tests.hub import Device, Hub, eventually
 from tests.system.clients import Paho
-from tests.system.fixtures import anywhere, demo, new_device, production
 from tests.system.stands import PATIENCE_S, Stand
-
-__all__ = ["anywhere", "demo", "new_device", "production"]
 
 READING = "hub/pump-1/telemetry"
 HOUR_MS = 3_600_000

@@ -10,10 +10,7 @@ import pytest
 from tests.hub import Production, eventually
 from tests.live import Follower
 from tests.system.clients import Paho, Publisher, Tools
-from tests.system.fixtures import anywhere, new_device, production
 from tests.system.test_path import NewDevice
-
-__all__ = ["anywhere", "new_device", "production"]
 
 pytestmark = pytest.mark.parametrize("anywhere", ["production"], indirect=True)
 

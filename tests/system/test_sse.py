@@ -14,10 +14,7 @@ import pytest
 
 from tests.hub import PATIENCE_S, Hub, Production, eventually
 from tests.system.clients import Publisher
-from tests.system.fixtures import anywhere, demo, new_device, production
 from tests.system.test_path import NewDevice
-
-__all__ = ["anywhere", "demo", "new_device", "production"]
 
 
 class Event:
