@@ -15,9 +15,8 @@ from django.db import DatabaseError
 
 from dashboard import calls, fanout, joins, origins, path, permits, protocol, pulses, reads
 from dashboard.feeds import Feed, Subscriber
-from dashboard.parcel import Parcel
 from dashboard.protocol import Call, Close, Cmd, Credit, Hello, Path, Ping, Sub, Unsub
-from dashboard.sender import Sender
+from dashboard.sender import Addressee, Sender
 from devices import commands, registry
 from devices.errors import Refusal
 from devices.models import Role
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 TOO_MANY_REQUESTS: Final = 429
 
 
-class LiveConsumer(AsyncWebsocketConsumer):
+class LiveConsumer(Addressee, AsyncWebsocketConsumer):
     """One browser page, or one program. It is the Session of its subscriptions."""
 
     channel_layer_alias = None  # type: ignore[assignment]  # the process is the groups' member (fanout), not the socket
@@ -115,27 +114,6 @@ class LiveConsumer(AsyncWebsocketConsumer):
     def watching(self) -> list[Subscriber]:
         """Return what listens for it now."""
         return [*self.sender.sources.values(), self.ear]
-
-    def say(self, text: str) -> None:
-        """Send a text that needs no credit."""
-        self.sender.say(text)
-
-    def wake(self) -> None:
-        """A subscription has something new."""
-        self.sender.wake()
-
-    def offer(self, sub: str, parcel: Parcel) -> bool:
-        """Send what is the same for many, if there is credit and room for it; whether there was."""
-        return self.sender.offer(sub, parcel)
-
-    def end(self, sub: str, reason: str = "permission_revoked") -> None:
-        """End a subscription that is not permitted any more, or over, and say so."""
-        if self.sender.drop(sub):
-            self.say(protocol.text(kind="end", id=sub, reason=reason))
-
-    def quit(self, code: int) -> None:
-        """Close, after what was said before."""
-        self.sender.quit(code)
 
     # -- what the client says
 

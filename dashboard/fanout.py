@@ -12,7 +12,7 @@ import asyncio
 import atexit
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -143,7 +143,7 @@ class Fanout:
 
     # -- membership
 
-    async def _renew(self, feeds: Iterable[Feed | FleetFeed]) -> None:
+    async def _renew(self, feeds: Sequence[Feed | FleetFeed]) -> None:
         """Join groups (again: the layer may have forgotten) and ring `watch`, so that the bridge announces."""
         try:
             async with asyncio.timeout(LAYER_S):
@@ -153,7 +153,7 @@ class Fanout:
                 for feed in feeds:
                     await self.layer.group_add(_group(feed), self.channel)
                     feed.joined = True
-                    await groups.announce(_watch(feed))
+                await groups.announce(*map(_watch, feeds))
         except Exception as error:  # noqa: BLE001  whatever the layer raises, the check goes on without it
             logger.warning("cannot join groups, trying again: %s", repr(error))
             self.alarm.pulses.deaf(reads.now_ms())

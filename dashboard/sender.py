@@ -288,3 +288,30 @@ class Sender:
 
     def _has(self, source: Source) -> bool:
         return self.closing is None and self.sources.get(source.id) is source
+
+
+class Addressee:
+    """A session, as far as it is spoken to (feeds.Session): all of that goes to its sender."""
+
+    sender: Sender
+
+    def say(self, text: str) -> None:
+        """Send a text that needs no credit."""
+        self.sender.say(text)
+
+    def wake(self) -> None:
+        """Look again: a subscription has something new."""
+        self.sender.wake()
+
+    def offer(self, sub: str, parcel: Parcel) -> bool:
+        """Send what is the same for many, if there is credit and room for it; whether there was."""
+        return self.sender.offer(sub, parcel)
+
+    def end(self, sub: str, reason: str = "permission_revoked") -> None:
+        """End a subscription that is not permitted any more, or over, and say so."""
+        if self.sender.drop(sub):
+            self.say(protocol.text(kind="end", id=sub, reason=reason))
+
+    def quit(self, code: int) -> None:
+        """Close, after what was said before."""
+        self.sender.quit(code)

@@ -22,7 +22,7 @@ from rest_framework.renderers import JSONRenderer
 
 from dashboard import fanout, joins, permits, protocol, reads
 from dashboard.protocol import Close, Since, Sub
-from dashboard.sender import Sender
+from dashboard.sender import Addressee, Sender
 from devices import values
 from devices.api.asked import Strict, Waiting, query, user_of
 from devices.errors import Refusal
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
     from dashboard.feeds import Subscriber
-    from dashboard.parcel import Parcel
 
 logger = logging.getLogger(__name__)
 
@@ -210,7 +209,7 @@ class _Parts(msgspec.Struct):
 _parts_of = msgspec.json.Decoder(_Parts).decode
 
 
-class Visitor:
+class Visitor(Addressee):
     """Who watches over HTTP. It is the Session of its subscriptions, as a socket is."""
 
     def __init__(self, pass_: permits.Pass, gate: Any = None) -> None:  # noqa: ANN401  hub.pace's
@@ -228,28 +227,11 @@ class Visitor:
         """Return what listens for it now."""
         return [*self.sender.sources.values()]
 
-    def say(self, text: str) -> None:
-        """Send a text that needs no credit."""
-        self.sender.say(text)
-
-    def wake(self) -> None:
-        """A subscription has something new."""
-        self.sender.wake()
-
-    def offer(self, sub: str, parcel: Parcel) -> bool:
-        """Send what is the same for many, if there is room for it; whether there was."""
-        return self.sender.offer(sub, parcel)
-
     def end(self, sub: str, reason: str = "permission_revoked") -> None:
         """End a subscription that is not permitted any more, and say so; with the last one the answer ends."""
-        if self.sender.drop(sub):
-            self.say(protocol.text(kind="end", id=sub, reason=reason))
+        super().end(sub, reason)
         if not self.sender.sources:
             self.quit(Close.NOT_AUTHENTICATED)
-
-    def quit(self, code: int) -> None:
-        """End the answer, after what was said before."""
-        self.sender.quit(code)
 
     # -- the answer
 

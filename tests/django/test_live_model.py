@@ -110,8 +110,6 @@ class Client:
 class Peer:
     """One client with its socket, which it also is, and its session."""
 
-    user_pk = 1
-
     def __init__(self, world: "World") -> None:
         self.world = world
         self.client = Client()
