@@ -12,6 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 django = get_asgi_application()
 
 from dashboard.routing import websocket_urlpatterns  # noqa: E402 -- needs the apps that the line above loads
+from hub import machine  # noqa: E402
 from hub.pace import gated, paced  # noqa: E402
 
 application = ProtocolTypeRouter(
@@ -21,6 +22,8 @@ application = ProtocolTypeRouter(
         "websocket": gated(AuthMiddlewareStack(URLRouter([*websocket_urlpatterns]))),  # type: ignore[arg-type, list-item]  # see routing
     }
 )
+
+machine.open_all_files_allowed()
 
 # What is loaded by now stays for good. Python's collector would look through all of it again and again, with every
 # socket waiting for 0.2 s (docs/performance.md); so it is told. Views are loaded now instead of with the first request.

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,17 @@ def process(pid: int) -> tuple[int, str]:
     found = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603
     parent, _, command = found.stdout.strip().partition(" ")
     return (int(parent), command) if parent.isdecimal() else (0, "")
+
+
+def open_all_files_allowed() -> None:
+    """Raise the soft limit of open files to the hard one: a socket is a file, and many systems begin at 1,024."""
+    if sys.platform == "win32":
+        return
+    import resource  # noqa: PLC0415  which Windows has not
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS names no limit as the hard one, and takes it for none
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def die_with_parent() -> Callable[[], None] | None:

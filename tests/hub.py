@@ -236,11 +236,11 @@ class Production(Hub):
         )
         self.add_users(mandy={"main": "manager"})
 
-    def web(self) -> Part:
-        """One more web server, as compose starts it, on a port of its own."""
+    def web(self, *through: str) -> Part:
+        """One more web server, as compose starts it (`through` another command), on a port of its own."""
         port = services.free_port()
         url = f"http://{LOOPBACK}:{port}"
-        command = command_of("web", {"0.0.0.0": LOOPBACK, "8000": str(port)})
+        command = [*through, *command_of("web", {"0.0.0.0": LOOPBACK, "8000": str(port)})]
         log = self.folder / f"web-{port}.log"
         return Part(command, port, url, log, env=self.env, ready=lambda: _answers(f"{url}/readyz"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -67,8 +66,6 @@ class Scene:
 @contextmanager
 def running(devices: int, *, webs: int = 1) -> Iterator[Scene]:
     """Start everything, PostgreSQL syncing."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with (
         tempfile.TemporaryDirectory() as folder,
         running_production(Path(folder), durable=True, webs=webs, HUB_RATE="1000000", HUB_BURST="100000000") as hub,

@@ -12,6 +12,8 @@ import pytest
 import redis
 from websockets.exceptions import ConnectionClosed
 
+from benchmarks.live import scene
+from benchmarks.live.ask import child
 from tests import hub as hubs
 from tests import services
 from tests.hub import Device, Production, eventually
@@ -107,6 +109,25 @@ def test_membership_is_a_lease_that_is_renewed_and_a_layer_s_lost_keys_are_made_
 def rows_of(message: dict[str, Any], device: Device) -> list[list[Any]]:
     part: dict[str, list[list[Any]]] = message["devices"].get(device.key, {"frames": []})
     return part["frames"]
+
+
+def test_a_thousand_sockets_that_break_off_at_once_are_all_back_and_miss_no_frame(production: Production) -> None:
+    with scene.on(production, 20, "herd-") as here:
+        here.publisher.ask("start", rate=100)
+        here.open("herd", 1000, again=True, watch=1)
+        began = here.crowd.ask("cut", group="herd")
+        back = here.crowd.ask("returned", group="herd", since=began, patience_s=hubs.PATIENCE_S)
+        here.quiet()
+        whole = here.crowd.ask("level", group="herd", heads=here.heads())
+    assert (back["live"], whole["incomplete"], whole["faults"]) == (1000, 0, {})
+    assert back["handshakes"] == {"open": 2000}  # and none that was answered with a 5xx
+
+
+def test_a_web_process_takes_more_sockets_than_it_was_first_allowed_files(production: Production) -> None:
+    web = production.web("prlimit", "--nofile=128:4096")
+    with services.running(web), child("benchmarks.live.crowd", production.folder / "crowd.log") as crowd:
+        to = [(services.LOOPBACK, web.port, production.token())]
+        assert crowd.ask("open", group="many", count=300, to=to, devices=[])["live"] == 300
 
 
 # --- a minute
