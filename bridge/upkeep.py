@@ -1,4 +1,4 @@
-"""What goes on behind the ingest: roll-ups, repairs, retention. Small steps, and as long a pause after each."""
+"""What goes on behind the ingest: roll-ups, repairs, retention. Small steps, and a longer pause after each."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ EVERY_S: Final = 10.0
 PRUNE_S: Final = 60.0
 # Frames or rows in one step. SQLite has one writer: with 20 metrics a frame the ingest waits 20 ms for it.
 STEP: Final = 500
+# How much longer than a step the pause after it is: a quarter of one thread is what the ingest may miss at most.
+REST: Final = 3
 
 
 class Upkeep:
@@ -33,6 +35,8 @@ class Upkeep:
         """Prepare; nothing was pruned yet."""
         self._threads = threads
         self._pruned_at = float("-inf")
+        # Frames of this round that are not in the roll-ups yet.
+        self._left = 0
 
     async def run(self) -> None:
         """Work for ever."""
@@ -46,10 +50,17 @@ class Upkeep:
 
     async def step(self) -> bool:
         """Take a step of each; return whether the next need not wait."""
-        # What single frames came in the meantime is left for later: else it would never end.
-        more = await self._gently(lambda: rollups.roll(STEP)) >= rollups.SHARE
+        more = await self._roll()
         more |= await self._gently(lambda: rollups.rebuild(STEP)) > 0
         return await self._prune() or more
+
+    async def _roll(self) -> bool:
+        # What comes in the meantime is left for later: else it would never end, and write a minute for each frame.
+        if self._left <= 0:
+            self._left = await self._gently(rollups.waiting)
+        rolled = await self._gently(lambda: rollups.roll(STEP)) if self._left else 0
+        self._left = self._left - rolled if rolled else 0  # others are at what is left
+        return self._left > 0
 
     async def _prune(self) -> bool:
         began = time.monotonic()
@@ -63,5 +74,5 @@ class Upkeep:
     async def _gently(self, work: Callable[[], int]) -> int:
         began = time.monotonic()
         done = await self._threads.run(work)
-        await asyncio.sleep(time.monotonic() - began)
+        await asyncio.sleep(REST * (time.monotonic() - began))
         return done

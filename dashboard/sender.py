@@ -46,11 +46,18 @@ class Gate(Protocol):
     async def passed(self) -> None:
         """Wait until it does."""
 
+    def write(self, text: str) -> bool:
+        """Send a text at once; whether it could: otherwise the socket does."""
+
 
 class AlwaysOpen:
     """The gate of a server that waits in `send` by itself."""
 
     open: Final = True
+
+    def write(self, text: str) -> bool:  # noqa: ARG002  it has no way of its own
+        """Leave it to the socket."""
+        return False
 
     async def passed(self) -> None:
         """Go on."""
@@ -107,7 +114,7 @@ class Sender:
 
     def say(self, text: str) -> None:
         """Send a text that needs no credit. Who lets them pile up is not served any more."""
-        if self.closing is not None:
+        if self.closing is not None or (not self._words and self.gate.open and self.gate.write(text)):
             return
         self._words.append(text)
         self._waiting += len(text)

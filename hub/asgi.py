@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -24,6 +25,8 @@ application = ProtocolTypeRouter(
 )
 
 machine.open_all_files_allowed()
+# Sockets must not wait 5 ms (Python's own choice) for a thread that computes, again and again.
+sys.setswitchinterval(0.0005)
 
 # What is loaded by now stays for good. Python's collector would look through all of it again and again, with every
 # socket waiting for 0.2 s (docs/performance.md); so it is told. Views are loaded now instead of with the first request.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.db import IntegrityError, transaction
-from django.db.models import BigIntegerField, Count, F
+from django.db.models import BigIntegerField, Count, F, Sum
 from django.db.models.functions import Coalesce
 
 from devices.history import archive, buckets, repairs
@@ -35,30 +35,62 @@ PLAIN: Final = 20
 
 
 def roll(limit: int) -> int:
-    """Take about `limit` plain frames into the roll-ups, of the devices that have most behind them; return how many.
+    """Take about as much as `limit` plain frames into the roll-ups, from where most is behind; return how many frames.
 
     Several may do this at once: who is at a device's frames holds its row in Rolled, and others pass it by.
     """
-    heads = _behind(min(limit, MANY))
+    behind = _behind(min(limit, MANY))
+    share = max(SHARE, limit // max(1, len(behind)))
+    chosen = _enough(behind, share, limit)
+    new = [Rolled(device_id=pk) for pk in sorted(chosen) if not chosen[pk].begun]
     try:
         # In a transaction of its own: whoever waits for another's row of the same key holds none meanwhile.
-        Rolled.objects.bulk_create([Rolled(device_id=pk) for pk in sorted(heads)], ignore_conflicts=True)
+        Rolled.objects.bulk_create(new, ignore_conflicts=True)
         with transaction.atomic():
-            return _roll(heads, limit)
+            return _roll({pk: one.seq for pk, one in chosen.items()}, share, limit)
     except IntegrityError:
         return 0  # one of them was deleted meanwhile
 
 
-def _behind(limit: int) -> dict[int, int]:
-    """Return the seq of the heads of the devices that have frames behind their roll-ups, the most first."""
+class _Behind(NamedTuple):
+    """A device's head, how many frames are behind its roll-ups, and whether it has any."""
+
+    seq: int
+    frames: int
+    begun: bool
+
+
+def waiting() -> int:
+    """Return how many frames are not in the roll-ups yet."""
+    found: int | None = _late().aggregate(Sum("behind"))["behind__sum"]
+    return found or 0
+
+
+def _late() -> Any:  # noqa: ANN401  heads with `behind`, which the types of querysets cannot tell
     rolled = Coalesce(F("device__rolled__seq"), 0, output_field=BigIntegerField())
-    rows = Head.objects.annotate(behind=F("seq") - rolled).filter(behind__gt=0).order_by("-behind", "pk")
-    return dict(rows.values_list("pk", "seq")[:limit])
+    return Head.objects.annotate(behind=F("seq") - rolled).filter(behind__gt=0)
 
 
-def _roll(heads: Mapping[int, int], limit: int) -> int:
+def _behind(limit: int) -> dict[int, _Behind]:
+    """Return the devices that have frames behind their roll-ups, the most first."""
+    found = _late().order_by("-behind", "pk").values_list("pk", "seq", "behind", "device__rolled")[:limit]
+    return {pk: _Behind(seq, frames, row is not None) for pk, seq, frames, row in found}
+
+
+def _enough(behind: Mapping[int, _Behind], share: int, limit: int) -> dict[int, _Behind]:
+    """Return the first that have `limit` frames together, of which each gives its share: the others wait unlocked."""
+    chosen, frames = {}, 0
+    for pk, one in behind.items():
+        if frames >= limit:
+            break
+        chosen[pk] = one
+        frames += min(share, one.frames)
+    return chosen
+
+
+def _roll(heads: Mapping[int, int], share: int, limit: int) -> int:
     spans: list[archive.Span] = []
-    left, share = limit, max(SHARE, limit // max(1, len(heads)))
+    left = limit
     mine = {row.device_id: row for row in lock(heads)}
     weights = _weights(mine)
     for pk in (pk for pk in heads if pk in mine):
@@ -70,7 +102,7 @@ def _roll(heads: Mapping[int, int], limit: int) -> int:
             row.seq = upto
     _merge(_folded(spans), mine)
     Rolled.objects.bulk_update([mine[pk] for pk, _, _ in spans], ["seq"])
-    return limit - left
+    return sum(upto - after for _, after, upto in spans)
 
 
 def _weights(devices: Iterable[int]) -> dict[int, int]:

@@ -92,14 +92,22 @@ def test_a_device_with_much_behind_it_does_not_hold_the_others(pump: Device, ket
     assert Rolled.objects.get(device=kettle).seq == 2
 
 
+def test_devices_that_a_step_does_not_reach_are_left_alone(pump: Device, kettle: Device) -> None:
+    at(pump, *((index, index) for index in range(9)))
+    at(kettle, (0, 1), (1, 2))
+    assert rollups.roll(8) == 8
+    assert not Rolled.objects.filter(device=kettle).exists()
+    assert roll_all() == 3
+
+
 def test_frames_of_many_metrics_count_for_more(pump: Device) -> None:
     values: dict[str, Any] = {f"m{index}": index for index in range(100)}
     telemetry.record(
         [wire.Frame(device=pump.key, values=values, received_at=NOW, ts=NOW + at) for at in range(20)], NOW
     )
-    assert rollups.roll(30) == 30
+    assert rollups.roll(30) == 6
     assert Rolled.objects.get(device=pump).seq == 6
-    assert rollups.roll(1) == 5
+    assert rollups.roll(1) == 1
     assert Rolled.objects.get(device=pump).seq == 7
 
 
@@ -137,7 +145,8 @@ def test_two_at_once_roll_each_frame_once(pump: Device, kettle: Device) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_device_that_is_deleted_meanwhile_stops_nothing(pump: Device, monkeypatch: Any) -> None:
     at(pump, (0, 1))
-    monkeypatch.setattr(rollups, "_behind", lambda _: {pump.pk + 1000: 5, pump.pk: 1})
+    gone = rollups._Behind(5, 5, begun=False)
+    monkeypatch.setattr(rollups, "_behind", lambda _: {pump.pk + 1000: gone, pump.pk: rollups._Behind(1, 1, False)})
     assert rollups.roll(1000) == 0
     monkeypatch.undo()
     assert rollups.roll(1000) == 1

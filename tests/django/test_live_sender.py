@@ -16,9 +16,13 @@ from tests.django.live import PATIENCE_S, settle
 
 
 class Pipe:
-    """A socket and its gate: it closes behind each text that has this word in it, until the test opens it."""
+    """A socket and its gate: it closes behind each text that has this word in it, until the test opens it.
 
-    def __init__(self, shuts_behind: str = "nothing") -> None:
+    straight: the gate takes texts by itself, as a Daphne's does
+    """
+
+    def __init__(self, shuts_behind: str = "nothing", *, straight: bool = False) -> None:
+        self.straight = straight
         self.texts: list[str] = []
         self.code: int | None = None
         self.shuts_behind = shuts_behind
@@ -33,7 +37,15 @@ class Pipe:
     async def passed(self) -> None:
         await self._open.wait()
 
+    def write(self, text: str) -> bool:
+        if self.straight:
+            self._take(text)
+        return self.straight
+
     async def send(self, text_data: str) -> None:
+        self._take(text_data)
+
+    def _take(self, text_data: str) -> None:
         self.texts.append(text_data)
         self._news.set()
         if self.shuts_behind in text_data:
@@ -103,9 +115,9 @@ def parcel(size: int = 10) -> Parcel:
     return made
 
 
-@pytest.fixture
-async def pipe() -> Pipe:
-    return Pipe()
+@pytest.fixture(params=[False, True], ids=["through ASGI", "straight"])
+async def pipe(request: pytest.FixtureRequest) -> Pipe:
+    return Pipe(straight=request.param)
 
 
 @pytest.fixture
@@ -173,6 +185,7 @@ async def test_much_at_once_for_many_subscriptions_is_no_reason_to_close(pipe: P
     assert one.closing is None
     await settle()
     assert len(pipe.texts) == told >= 1
+    one.give(1)
     assert one.offer("s", parcel())
 
 

@@ -46,6 +46,8 @@ async def sockets(scope: Any, receive: Any, send: Any) -> None:
     gate = scope["gate"]
     if scope["path"] == "/flood":
         await flood(gate, send)
+    elif scope["path"] == "/straight":
+        await straight(gate, send)
     elif scope["path"] in ("/shut", "/full"):
         while gate.open:
             await send({"type": "websocket.send", "text": PART.decode()})
@@ -62,6 +64,17 @@ async def flood(gate: Any, send: Any) -> None:
     for _ in range(PARTS):
         await gate.passed()
         await send({"type": "websocket.send", "text": PART.decode()})
+        given["parts"] += 1
+
+
+async def straight(gate: Any, send: Any) -> None:
+    """Each text straight to the socket or through ASGI, in turn; sizes that the pipe takes a part of."""
+    given["parts"] = 0
+    for number in range(PARTS):
+        await gate.passed()
+        text = f"{number} {PART.decode() * (number % 3)}"
+        if number % 2 or not gate.write(text):
+            await send({"type": "websocket.send", "text": text})
         given["parts"] += 1
 
 

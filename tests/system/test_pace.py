@@ -115,6 +115,14 @@ def test_nothing_is_held_for_a_socket_that_is_not_read_and_all_of_it_comes_when_
         assert all(client.recv(timeout=20) == PART.decode() for _ in range(PARTS))
 
 
+def test_what_is_written_straight_to_a_socket_keeps_its_place_and_waits_as_well(daphne: services.Service) -> None:
+    with opened(daphne, "/straight") as client:
+        held = at_rest(daphne)
+        assert held < HELD, f"{held} parts were given to one who reads nothing"
+        heard = [str(client.recv(timeout=20)).partition(" ") for _ in range(PARTS)]
+    assert [(int(number), len(rest) // len(PART)) for number, _, rest in heard] == [(n, n % 3) for n in range(PARTS)]
+
+
 def upgraded(daphne: services.Service, path: str) -> socket.socket:
     """Open a socket, and read nothing yet."""
     client = socket.create_connection((LOOPBACK, daphne.port), timeout=20)

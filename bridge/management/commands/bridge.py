@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -18,6 +19,8 @@ from bridge.book import OpenAccounts
 from bridge.duty import Duty
 from bridge.lead import lock, turn
 from bridge.worker import Worker
+
+SWITCH_S: Final = 0.0005
 
 
 class Command(BaseCommand):
@@ -38,6 +41,8 @@ class Command(BaseCommand):
         """Work until SIGTERM or SIGINT."""
         if settings.MQTT is None:
             raise CommandError("MQTT_URL is not set: say where the broker is, mqtt://user:secret@host:1883.")
+        # What stores must not wait 5 ms (Python's own choice) for what hears, each time the database has answered.
+        sys.setswitchinterval(SWITCH_S)
         gc.freeze()  # what is loaded stays: the collector need not look through it, with every message waiting
         asyncio.run(work(address(), options["name"]))
 
