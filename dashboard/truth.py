@@ -112,15 +112,19 @@ def disconnect() -> None:
 
 
 def _ask(scene: Scene) -> Truth:
-    now = timezone.now()
     passes = [session.pass_ for session in scene.sessions]
     users = _users({pass_.user.pk for pass_ in passes})
     members = registry.memberships_of([user for user, (superuser, _) in users.items() if not superuser])
-    visits = _there(Visit.objects.filter(expire_date__gt=now), {pass_.session_key for pass_ in passes})
-    good = Token.objects.filter(Q(expiry=None) | Q(expiry__gt=now))
-    tokens = _there(good, {pass_.token for pass_ in passes})
+    visits = _there(Visit.objects.filter(expire_date__gt=timezone.now()), {pass_.session_key for pass_ in passes})
+    tokens = _there(good_tokens(), {pass_.token for pass_ in passes})
     places = _places([feed.pk for feed in scene.feeds])
     return Truth(users, members, visits, tokens, places, _there(Fleet.objects.all(), set(scene.follows.values())))
+
+
+def good_tokens() -> QuerySet[Token]:
+    """Select the tokens that have not expired."""
+    good: QuerySet[Token] = Token.objects.filter(Q(expiry=None) | Q(expiry__gt=timezone.now()))
+    return good
 
 
 def _users(pks: Collection[int]) -> dict[int, tuple[bool, str]]:

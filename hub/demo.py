@@ -141,7 +141,8 @@ class Demo:
         interface = self.chosen["bind"].replace(":", r"\:")
         Server(
             application,
-            endpoints=[f"tcp:port={self.http_port}:interface={interface}"],
+            endpoints=[f"tcp:port={self.http_port}:interface={interface}:backlog=4096"],
+            websocket_handshake_timeout=30,
             server_name="telemetry-hub",
         ).run()
         return not self.failed

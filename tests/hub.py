@@ -92,8 +92,8 @@ class Hub:
         assert ended.returncode == 0, f"{command[0]}: {ended.stdout}{ended.stderr}"
         return ended.stdout
 
-    def add_users(self, **people: dict[str, str]) -> None:
-        """Make people with PASSWORD, each in fleets (slug → role) that are made if need be."""
+    def add_users(self, **people: dict[str, str] | None) -> None:
+        """Make people with PASSWORD, each in fleets (slug → role) that are made if need be; None: a superuser."""
         self.manage("shell", "-v", "0", "-c", _ADD_USERS, HUB_TEST=json.dumps([PASSWORD, people]))
 
     def token(self, user: str | None = None) -> str:
@@ -148,8 +148,8 @@ from django.contrib.auth.models import User
 from devices.models import Fleet, Membership
 password, people = json.loads(os.environ["HUB_TEST"])
 for name, fleets in people.items():
-    user = User.objects.create_user(name, password=password)
-    for slug, role in fleets.items():
+    user = User.objects.create_user(name, password=password, is_superuser=fleets is None, is_staff=fleets is None)
+    for slug, role in (fleets or {}).items():
         fleet, _ = Fleet.objects.get_or_create(slug=slug, defaults={"name": slug.title()})
         Membership.objects.create(user=user, fleet=fleet, role=role)
 """
@@ -229,12 +229,9 @@ class Production(Hub):
         return [*self.webs, *self.bridges]
 
     def set_up(self) -> None:
-        """What is done once: tables, the first user, and the fleet `main` with Mandy as manager."""
+        """What is done once: tables, the first user, and a fleet each for Mandy and Charlie as its manager."""
         self.manage(*compose()["services"]["migrate"]["command"][2:])
-        self.manage(
-            "createsuperuser", "--noinput", "--username", self.user, "--email", "", DJANGO_SUPERUSER_PASSWORD=PASSWORD
-        )
-        self.add_users(mandy={"main": "manager"})
+        self.add_users(**{self.user: None}, mandy={"main": "manager"}, charlie={"brewery": "manager"})
 
     def web(self, *through: str) -> Part:
         """One more web server, as compose starts it (`through` another command), on a port of its own."""
@@ -259,9 +256,9 @@ class Bridge(Part):
         )
         self.started = 0.0
 
-    def start(self) -> None:
+    def launch(self) -> None:
         self.started = time.time()
-        super().start()
+        super().launch()
 
 
 @contextmanager
@@ -282,8 +279,11 @@ def running_production(
         hub.set_up()
         hub.webs = [hub.web() for _ in range(webs)]
         hub.bridges = [hub.bridge("main" if index == 0 else f"other-{index}") for index in range(bridges)]
+        for part in hub.parts:  # together: each takes seconds to load
+            stack.callback(part.kill)
+            part.launch()
         for part in hub.parts:
-            stack.enter_context(_running(part))
+            part.start()
         hub.url = hub.webs[0].url
         yield hub
 
@@ -330,8 +330,10 @@ def compose() -> dict[str, Any]:
 
 
 def command_of(service: str, here: dict[str, str]) -> list[str | Path]:
-    """What compose runs as this service, with some words replaced, by the programs of this environment."""
-    program, *rest = (here.get(word, word) for word in compose()["services"][service]["command"])
+    """What compose runs as this service, with some addresses replaced, by the programs of this environment."""
+    program, *rest = compose()["services"][service]["command"]
+    for shipped, ours in here.items():
+        rest = [word.replace(shipped, ours) for word in rest]
     rest = [str(ROOT / word) if word == "manage.py" else word for word in rest]
     return [sys.executable if program == "python" else BIN / program, *rest]
 

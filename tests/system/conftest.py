@@ -85,9 +85,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 @pytest.fixture(scope="session")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
     """All the parts of docker-compose.yml. Whoever stops one starts it again."""
-    for running in opened(hub.running_production(tmp_path_factory.mktemp("production"))):
-        running.add_users(charlie={"brewery": "manager"})
-        yield running
+    yield from opened(hub.running_production(tmp_path_factory.mktemp("production")))
 
 
 @pytest.fixture(params=["demo", "production"])
