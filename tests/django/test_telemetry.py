@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -146,7 +147,7 @@ def test_a_batch_costs_the_same_few_statements_however_large_it_is(
 
 def test_an_error_in_the_middle_stores_nothing(tank: Device) -> None:
     make_device("boiler")
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError), transaction.atomic():
         record(frame("boiler"), status("boiler"), frame(values={"t": object()}))
     assert (seqs(), seqs("boiler"), head("boiler").seq, head("boiler").presence) == ([], [], 0, "never")
     assert not Metric.objects.exists()
