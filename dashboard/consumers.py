@@ -74,7 +74,7 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
             return
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() == "token":
-            self._sign_in(await reads.run(permits.by_token, token.strip()))
+            self._sign_in(await self.fanout.passes.ask(token.strip()))
         elif isinstance(user := self.scope["user"], User):  # the visitor's session
             self._sign_in(permits.let_in(user, session_key=self.scope["session"].session_key))
         else:
@@ -148,7 +148,7 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
             case Ping():
                 self.say(protocol.text(kind="pong"))
             case Hello(token=token) if self.user is None:
-                self._sign_in(await reads.run(permits.by_token, token))
+                self._sign_in(await self.fanout.passes.ask(token))
             case _ if self.user is None:
                 self.quit(Close.NOT_AUTHENTICATED)
             case Hello():

@@ -23,9 +23,10 @@ from dashboard.alarm import Alarm
 from dashboard.cohorts import Cohorts
 from dashboard.feeds import Feed, Session, Subscriber
 from dashboard.fleets import FleetFeed, Follower
-from dashboard.permits import Permits
+from dashboard.permits import Permits, by_tokens
 from dashboard.protocol import Close
 from dashboard.registrations import Registrations
+from dashboard.together import Together
 from devices import groups
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class Fanout:
         self.alarm = Alarm(self.checked_at)
         self.permits = Permits(self.sessions, self.feeds, self.fleets, self._look_up)
         self.registrations = Registrations(self.permits.look_once)
+        self.passes = Together(by_tokens)
+        self.starts = Together(reads.starts_of)
         self._opening = asyncio.Lock()
         # Devices whose registration changed, or that turned up in a fleet that is not known to be theirs.
         self._registered: set[str] = set()

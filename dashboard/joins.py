@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, Protocol
 
 from dashboard import protocol, reads, replay
 from dashboard.cohorts import Subscription
@@ -14,6 +14,9 @@ from dashboard.fleets import Follower
 from dashboard.protocol import Sub
 from dashboard.sender import Sender
 from devices.errors import Refusal
+
+# Who watches more devices asks for them alone.
+FEW: Final = 100
 
 
 class Joining(Session, Protocol):
@@ -86,7 +89,9 @@ async def _starts(who: Joining, sub: Sub, feeds: Mapping[str, Feed]) -> list[rea
     if sub.replay is not None:
         return await reads.run(replay.starts, user, keys, sub.replay)
     told = {key for key, feed in feeds.items() if feed.knows_commands}
-    return await reads.run(reads.starts, user, keys, sub.since, told)
+    if len(keys) > FEW or (sub.since is not None and sub.since.last_s is not None):  # nobody is to wait for that
+        return await reads.run(reads.starts, user, keys, sub.since, told)
+    return await who.fanout.starts.ask(reads.Joining(user, keys, sub.since, told))
 
 
 def _tell_start(who: Joining, subscription: Subscription, starts: list[reads.Start], as_of: dict[str, int]) -> None:

@@ -7,8 +7,9 @@ each other.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
@@ -20,11 +21,12 @@ from django.db.models.functions import Coalesce
 
 from dashboard.protocol import MAX_BEHIND, Since
 from devices import registry, telemetry, values
-from devices.errors import device_unknown
+from devices.errors import Refusal, device_unknown
 from devices.models import Command, Device, Head
 
 P = ParamSpec("P")
 R = TypeVar("R")
+FirstSeq = Callable[[int], int | None]
 # Commands that changed in the last hour are shown to who comes now.
 RECENT_MS: Final = 3_600_000
 OPEN: Final = ("queued", "sent", "received")
@@ -93,7 +95,8 @@ class Standing(NamedTuple):
     since: int
 
 
-def _standings(user: User, keys: list[str]) -> dict[str, Standing]:
+def _standings(user: User, keys: Collection[str]) -> dict[str, Standing]:
+    """Return those of these devices that this user may see."""
     valid = [key for key in keys if values.is_key(key)]
     fields = ("key", "pk", *(f"head__{field}" for field in Standing._fields[1:]))
     rows = registry.visible_to(user).filter(key__in=valid).values_list(*fields)
@@ -101,25 +104,55 @@ def _standings(user: User, keys: list[str]) -> dict[str, Standing]:
     if any(one.seq is None for one in found.values()):  # made in a shell or by SQL, and not swept yet
         registry.complete()
         found = {key: Standing(*fields) for key, *fields in rows.all()}
-    for key in keys:
-        if key not in found:
-            raise device_unknown(key)
     return found
 
 
+class Joining(NamedTuple):
+    """Who wants to begin with which devices, and from where; `told`: devices whose commands are known already."""
+
+    user: User
+    keys: list[str]
+    since: Since | None
+    told: Collection[str] = ()
+
+
 def starts(user: User, keys: list[str], since: Since | None, told: Collection[str] = ()) -> list[Start]:
-    """Find where each device begins; refuses the whole when one of them may not be seen.
+    """Find where each device begins; refuses the whole when one of them may not be seen."""
+    (found,) = starts_of([Joining(user, keys, since, told)])
+    if isinstance(found, Exception):
+        raise found
+    return found
 
-    `told`: devices whose commands are known already.
-    """
-    found = _standings(user, keys)
+
+def starts_of(asked: Sequence[Joining]) -> list[list[Start] | Exception]:
+    """Find where each of several begins; whoever may not see one of their devices is refused."""
+    wanted: dict[User, set[str]] = {}
+    for one in asked:
+        wanted.setdefault(one.user, set()).update(one.keys)
+    seen = {user: _standings(user, keys) for user, keys in wanted.items()}
+    first_seq = cache(telemetry.first_seq)
+    found: list[list[Start] | Exception] = []
+    for one in asked:
+        try:
+            found.append(_starts(one, seen[one.user], first_seq))
+        except Refusal as refusal:
+            found.append(refusal)
+    return found
+
+
+def _starts(asked: Joining, seen: Mapping[str, Standing], first_seq: FirstSeq) -> list[Start]:
+    for key in asked.keys:
+        if key not in seen:
+            raise device_unknown(key)
     now = now_ms()
-    untold = [found[key].pk for key in keys if key not in told]
+    untold = [seen[key].pk for key in asked.keys if key not in asked.told]
     recent = _recent_commands(untold, now - RECENT_MS) if untold else {}
-    return [_start(key, found[key], since, now, recent.get(key, [])) for key in keys]
+    return [_start(key, seen[key], asked.since, now, first_seq, recent.get(key, [])) for key in asked.keys]
 
 
-def _start(key: str, head: Standing, since: Since | None, now: int, commands: list[dict[str, Any]]) -> Start:
+def _start(
+    key: str, head: Standing, since: Since | None, now: int, first_seq: FirstSeq, commands: list[dict[str, Any]]
+) -> Start:
     cursor, skipped = head.seq, None
     if since is not None and since.cursor is not None:
         asked = since.cursor.get(key, head.seq)
@@ -131,16 +164,20 @@ def _start(key: str, head: Standing, since: Since | None, now: int, commands: li
         found = telemetry.cursor_at(head.pk, from_ms)
         cursor = head.seq if found is None else found
     if skipped is None and cursor < head.seq:
-        cursor, skipped = _reachable(head, cursor, asked_for_cursor=bool(since and since.cursor))
+        oldest = first_seq if since and since.cursor else None
+        cursor, skipped = _reachable(head, cursor, oldest)
     state = {"presence": head.presence, "because": head.because, "since": head.since}
     return Start(key, head.pk, head.seq, cursor, skipped, state, commands)
 
 
-def _reachable(head: Standing, cursor: int, *, asked_for_cursor: bool) -> tuple[int, tuple[int, int, str] | None]:
+def _reachable(head: Standing, cursor: int, first_seq: FirstSeq | None) -> tuple[int, tuple[int, int, str] | None]:
+    """Return from where on rows can be had; `first_seq`: who asked has a cursor, behind which some may be missing."""
     if head.seq - cursor > MAX_BEHIND:
         return head.seq - MAX_BEHIND, (cursor + 1, head.seq - MAX_BEHIND, "limit")
-    first = telemetry.first_seq(head.pk) if asked_for_cursor else None
-    if asked_for_cursor and (first is None or first > cursor + 1):
+    if first_seq is None:
+        return cursor, None
+    first = first_seq(head.pk)
+    if first is None or first > cursor + 1:
         last = head.seq if first is None else first - 1
         return last, (cursor + 1, last, "retention")
     return cursor, None
