@@ -499,7 +499,7 @@ async def test_who_comes_to_a_watched_device_costs_one_read(
         monkeypatch.setattr(reads, "run", counted)
         await second.sub("pump-1")
         await second.until("live")
-        assert asked == ["starts"]
+        assert asked == ["starts_of"]
         await publish("pump-1")
         assert await second.until_row(4) == await first.until_row(4) == [4]
 

@@ -210,7 +210,9 @@ class World:
 
     def starts(self, since: Since | None) -> list[reads.Start]:
         heads = [Head(device_id=pk, seq=self.journal.head[key]) for pk, key in enumerate(DEVICES)]
-        return [reads._start(key, head, since, 0, []) for key, head in zip(DEVICES, heads, strict=True)]
+        return [
+            reads._start(key, head, since, 0, telemetry.first_seq, []) for key, head in zip(DEVICES, heads, strict=True)
+        ]
 
     # -- the steps
 

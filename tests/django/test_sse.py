@@ -390,7 +390,7 @@ async def test_a_device_that_goes_while_it_begins_is_an_error_in_it(
         raise OperationalError("no connection")
 
     for failing, code in ((gone, "device_unknown"), (away, "unavailable")):
-        monkeypatch.setattr(reads, "starts", failing)
+        monkeypatch.setattr(reads, "_standings", failing)
         async with stream(vera, "device=pump-1") as live:
             assert (await live.until("err")).message["code"] == code
             assert await live.over() == []

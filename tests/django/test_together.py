@@ -78,18 +78,20 @@ async def test_one_who_goes_away_takes_no_answer_from_the_others(oracle: Oracle)
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_several_begin_where_each_of_them_stands(alice: User, bob: User, pump: Device, kettle: Device) -> None:
+async def test_several_begin_where_each_of_them_stands(
+    alice: User, charlie: User, pump: Device, kettle: Device
+) -> None:
     asked = [
         reads.Joining(alice, [pump.key], None),
-        reads.Joining(alice, [pump.key, kettle.key], None),
-        reads.Joining(bob, ["no such"], None),
+        reads.Joining(alice, [pump.key, kettle.key], None),  # which is another fleet's
+        reads.Joining(charlie, [kettle.key], None),
+        reads.Joining(charlie, [pump.key, "no such"], None),
         reads.Joining(alice, [pump.key], Since(cursor={pump.key: 5})),
     ]
     found = await run(reads.starts_of, asked)
     for one, begun in zip(asked, found, strict=True):
-        if one.keys == ["no such"]:
+        if len(one.keys) > 1:
             assert isinstance(begun, Refusal)
-            assert "no such" in begun.message
         else:
             assert begun == await run(reads.starts, one.user, one.keys, one.since)
 
