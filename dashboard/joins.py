@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -11,7 +11,7 @@ from dashboard.cohorts import Subscription
 from dashboard.fanout import Fanout
 from dashboard.feeds import Feed, Session
 from dashboard.fleets import Follower
-from dashboard.protocol import Sub
+from dashboard.protocol import Since, Sub
 from dashboard.sender import Sender
 from devices.errors import Refusal
 
@@ -58,7 +58,7 @@ async def _where_we_listen(who: Joining, sub: Sub, keys: list[str]) -> list[read
 
 async def _where_we_join(who: Joining, sub: Sub, keys: list[str]) -> list[reads.Start]:
     """Ask whether they may be seen, join their groups, and read."""
-    pks = await reads.run(reads.rows_of, who.pass_.user, keys)
+    pks = {start.key: start.pk for start in await _standings(who, keys)}
     subscription = Subscription(sub, who, who.fanout.cohorts)
     try:
         subscription.feeds = who.fanout.attach(subscription, pks)
@@ -89,9 +89,19 @@ async def _starts(who: Joining, sub: Sub, feeds: Mapping[str, Feed]) -> list[rea
     if sub.replay is not None:
         return await reads.run(replay.starts, user, keys, sub.replay)
     told = {key for key, feed in feeds.items() if feed.knows_commands}
-    if len(keys) > FEW or (sub.since is not None and sub.since.last_s is not None):  # nobody is to wait for that
+    if sub.since is not None and sub.since.last_s is not None:  # nobody else is to wait for that
         return await reads.run(reads.starts, user, keys, sub.since, told)
-    return await who.fanout.starts.ask(reads.Joining(user, keys, sub.since, told))
+    return await _standings(who, keys, sub.since, told)
+
+
+async def _standings(
+    who: Joining, keys: list[str], since: Since | None = None, told: Collection[str] | None = None
+) -> list[reads.Start]:
+    """Read where devices stand, and whether they may be seen, together with whoever else asks in this moment."""
+    asked = reads.Joining(who.pass_.user, keys, since, keys if told is None else told)
+    if len(keys) > FEW:
+        return await reads.run(reads.starts, *asked)
+    return await who.fanout.starts.ask(asked)
 
 
 def _tell_start(who: Joining, subscription: Subscription, starts: list[reads.Start], as_of: dict[str, int]) -> None:

@@ -288,7 +288,7 @@ async def test_a_bug_closes_the_socket_and_leaves_nothing(
     hub: Fanout, alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with signed_in(alice) as live:
-        monkeypatch.setattr(reads, "_standings", fail(ZeroDivisionError()))
+        monkeypatch.setattr(reads, "_recent_commands", fail(ZeroDivisionError()))
         await live.sub("pump-1")
         assert await live.code() == 4500
     assert not hub.feeds["pump-1"].subscribers
@@ -300,7 +300,7 @@ async def test_with_the_database_away_sub_may_be_tried_again(
 ) -> None:
     async with signed_in(alice) as live:
         with monkeypatch.context() as patched:
-            patched.setattr(reads, "_standings", fail(OperationalError("locked")))
+            patched.setattr(reads, "_recent_commands", fail(OperationalError("locked")))
             await live.sub("pump-1")
             error = await live.until("err")
             assert (error["id"], error["code"], error["retry"]) == ("a", "unavailable", True)
