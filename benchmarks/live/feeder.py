@@ -37,6 +37,7 @@ class Feeder:
         self._devices: dict[str, int] = {}
         self._heads: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self._going = False
         self._said = self._nothing()
 
     @staticmethod
@@ -53,13 +54,14 @@ class Feeder:
             await self.stop()
         self._devices, self._heads = await sync_to_async(_found)(keys)
         self._said = self._nothing()
+        self._going = True
         self._task = asyncio.create_task(self._feed(keys, rate))
         self._task.add_done_callback(_loudly)
 
     async def stop(self) -> dict[str, float]:
         """Feed no more; say what was fed."""
         if self._task is not None:
-            self._task.cancel()
+            self._going = False  # not in the middle: what is stored is announced as well
             await asyncio.wait([self._task])
             self._task = None
         return self._said
@@ -72,7 +74,7 @@ class Feeder:
     async def _feed(self, keys: list[str], rate: float) -> None:
         turns = min(rate, len(keys) / SPACING_S)  # announcements a second
         began, done = time.monotonic(), 0
-        while True:
+        while self._going:
             planned = int((time.monotonic() - began) * turns)
             self._said["late ms"] = max(self._said["late ms"], ((planned - done) / turns - TICK_S) * 1000)
             amounts = [int((at + 1) * rate / turns) - int(at * rate / turns) for at in range(done, planned)]
