@@ -120,6 +120,8 @@ def test_a_restart_of_the_hub_is_said_and_leaves_no_hole(look: Look, demo: hub.D
     demo.part.stop()
     expect(page.locator("#rail")).to_have_attribute("data-state", "down")
     expect(page.locator("html")).to_have_attribute("data-link", "down")
+    for what in ("#presence", "#tiles", "#charts"):  # nothing looks alive that may not be
+        expect(page.locator(what)).to_have_css("opacity", "0.6")
     expect(page.get_by_role("button", name="relay on", exact=True)).to_be_disabled()
     demo.part.start()
     expect(page.locator("#rail")).to_have_attribute("data-state", "live", timeout=60_000)
