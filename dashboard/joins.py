@@ -58,7 +58,7 @@ async def _where_we_listen(who: Joining, sub: Sub, keys: list[str]) -> list[read
 
 async def _where_we_join(who: Joining, sub: Sub, keys: list[str]) -> list[reads.Start]:
     """Ask whether they may be seen, join their groups, and read."""
-    pks = {start.key: start.pk for start in await _standings(who, keys)}
+    pks = {start.key: start.pk for start in await _asked_together(who, keys)}
     subscription = Subscription(sub, who, who.fanout.cohorts)
     try:
         subscription.feeds = who.fanout.attach(subscription, pks)
@@ -91,14 +91,14 @@ async def _starts(who: Joining, sub: Sub, feeds: Mapping[str, Feed]) -> list[rea
     told = {key for key, feed in feeds.items() if feed.knows_commands}
     if sub.since is not None and sub.since.last_s is not None:  # nobody else is to wait for that
         return await reads.run(reads.starts, user, keys, sub.since, told)
-    return await _standings(who, keys, sub.since, told)
+    return await _asked_together(who, keys, sub.since, told)
 
 
-async def _standings(
+async def _asked_together(
     who: Joining, keys: list[str], since: Since | None = None, told: Collection[str] | None = None
 ) -> list[reads.Start]:
     """Read where devices stand, and whether they may be seen, together with whoever else asks in this moment."""
-    asked = reads.Joining(who.pass_.user, keys, since, keys if told is None else told)
+    asked = reads.Asked(who.pass_.user, keys, since, keys if told is None else told)
     if len(keys) > FEW:
         return await reads.run(reads.starts, *asked)
     return await who.fanout.starts.ask(asked)

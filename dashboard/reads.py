@@ -107,7 +107,7 @@ def _standings(user: User, keys: Collection[str]) -> dict[str, Standing]:
     return found
 
 
-class Joining(NamedTuple):
+class Asked(NamedTuple):
     """Who wants to begin with which devices, and from where; `told`: devices whose commands are known already."""
 
     user: User
@@ -118,13 +118,13 @@ class Joining(NamedTuple):
 
 def starts(user: User, keys: list[str], since: Since | None, told: Collection[str] = ()) -> list[Start]:
     """Find where each device begins; refuses the whole when one of them may not be seen."""
-    (found,) = starts_of([Joining(user, keys, since, told)])
+    (found,) = starts_of([Asked(user, keys, since, told)])
     if isinstance(found, Exception):
         raise found
     return found
 
 
-def starts_of(asked: Sequence[Joining]) -> list[list[Start] | Exception]:
+def starts_of(asked: Sequence[Asked]) -> list[list[Start] | Exception]:
     """Find where each of several begins; whoever may not see one of their devices is refused."""
     wanted: dict[User, set[str]] = {}
     for one in asked:
@@ -140,7 +140,7 @@ def starts_of(asked: Sequence[Joining]) -> list[list[Start] | Exception]:
     return found
 
 
-def _starts(asked: Joining, seen: Mapping[str, Standing], first_seq: FirstSeq) -> list[Start]:
+def _starts(asked: Asked, seen: Mapping[str, Standing], first_seq: FirstSeq) -> list[Start]:
     for key in asked.keys:
         if key not in seen:
             raise device_unknown(key)

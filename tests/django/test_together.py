@@ -82,11 +82,11 @@ async def test_several_begin_where_each_of_them_stands(
     alice: User, charlie: User, pump: Device, kettle: Device
 ) -> None:
     asked = [
-        reads.Joining(alice, [pump.key], None),
-        reads.Joining(alice, [pump.key, kettle.key], None),  # which is another fleet's
-        reads.Joining(charlie, [kettle.key], None),
-        reads.Joining(charlie, [pump.key, "no such"], None),
-        reads.Joining(alice, [pump.key], Since(cursor={pump.key: 5})),
+        reads.Asked(alice, [pump.key], None),
+        reads.Asked(alice, [pump.key, kettle.key], None),  # which is another fleet's
+        reads.Asked(charlie, [kettle.key], None),
+        reads.Asked(charlie, [pump.key, "no such"], None),
+        reads.Asked(alice, [pump.key], Since(cursor={pump.key: 5})),
     ]
     found = await run(reads.starts_of, asked)
     for one, begun in zip(asked, found, strict=True):
