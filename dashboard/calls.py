@@ -23,6 +23,7 @@ from django.urls import resolve
 from dashboard import protocol, reads, truth
 from dashboard.feeds import Session
 from dashboard.protocol import Call, Close
+from devices import audit, rights
 from devices.errors import Refusal
 from devices.models import Token
 
@@ -56,7 +57,8 @@ def call(who: Session, message: Call, scope: dict[str, Any]) -> Answer:
     if inspect.iscoroutinefunction(getattr(view, "dispatch", view)):
         raise _no_call(message)
     request.resolver_match = match
-    response = match.func(request, *match.args, **match.kwargs)
+    with audit.acting(request):
+        response = match.func(request, *match.args, **match.kwargs)
     if response.streaming:
         response.close()
         raise _no_call(message)
@@ -67,8 +69,10 @@ def _sign_in(request: Any, who: Session) -> None:  # noqa: ANN401  it gets what 
     """Let them in as they are now, by what the socket was opened with; whose that is no more is nobody to the view."""
     pass_ = who.pass_
     if truth.ask(truth.Scene([who], {}, [], {})).admits(pass_):
-        request._force_auth_user = User.objects.get(pk=pass_.user.pk)  # noqa: SLF001  the framework's own way in
-        request._force_auth_token = pass_.token and Token.objects.filter(pk=pass_.token).first()  # noqa: SLF001
+        token = pass_.token and Token.objects.filter(pk=pass_.token).first()
+        user = User.objects.get(pk=pass_.user.pk)
+        request._force_auth_user = rights.narrow(user, rights.scope_of(pass_.user))  # noqa: SLF001  the framework's way
+        request._force_auth_token = token  # noqa: SLF001
 
 
 def _no_call(message: Call) -> Refusal:

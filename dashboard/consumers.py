@@ -90,7 +90,7 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
         self._pass = pass_
         self.user = pass_.user
         self.fanout.enter(self)
-        self.say(protocol.welcome(self.user.get_username(), reads.now_ms()))
+        self.say(protocol.welcome(pass_.name, reads.now_ms()))
         if wrong := self.fanout.alarm.text:
             self.say(wrong)
 

@@ -31,18 +31,35 @@ class Follower:
         self.session = session
         self.fleet = fleet
         self.due: dict[str, None] = {}
+        # The devices that it may see; None: all of the fleet.
+        self._part: frozenset[str] | None = None
         # Whether it was told all that the others were told. It is not before its first picture.
         self._level = False
 
-    def begin(self, marks: dict[str, Mark]) -> None:
-        """Answer, and have the first picture sent, as far as credit goes."""
-        head = {key: mark.seq for key, mark in marks.items()}
+    def begin(self, marks: dict[str, Mark], part: frozenset[str] | None = None) -> None:
+        """Answer, and have the first picture sent, as far as credit goes: of this part of the fleet (None: all)."""
+        self._part = part
+        head = {key: mark.seq for key, mark in marks.items() if self._sees(key)}
         self.session.say(protocol.text(kind="ok", id=self.id, head=head, recovered=True))
-        self._owe(marks)
+        self._owe(head)
+
+    def see(self, part: frozenset[str] | None) -> None:
+        """See this part of the fleet from now on (None: all); what it sees no more is gone to it."""
+        if part != self._part:
+            before, self._part = self._seen(), part
+            self._owe(before ^ self._seen())
+
+    def _seen(self) -> frozenset[str]:
+        return frozenset(self.fleet.told) if self._part is None else self._part
+
+    def _sees(self, key: str) -> bool:
+        return self._part is None or key in self._part
 
     def take(self, keys: Iterable[str], parcel: Parcel) -> None:
         """Send what all followers are told; later, and then the newest, where there is no credit or room for it."""
-        if not (self._level and self.session.offer(self.id, parcel)):
+        if self._part is not None:
+            self._owe(key for key in keys if self._sees(key))
+        elif not (self._level and self.session.offer(self.id, parcel)):
             self._owe(keys)
 
     def _owe(self, keys: Iterable[str]) -> None:
@@ -56,7 +73,7 @@ class Follower:
         for key in keys:
             del self.due[key]
         found = await reads.run(reads.summaries, self.fleet.pk, set(keys))
-        parcels = chunks({key: found.get(key) for key in keys})
+        parcels = chunks({key: found.get(key) if self._sees(key) else None for key in keys})
         _, first = next(parcels)
         for rest, _ in parcels:  # more than one message holds: next time
             self._owe(rest)

@@ -131,10 +131,10 @@ async def fleet(who: Joining, id_: str, slug: str) -> None:
     follower = Follower(id_, who, who.fanout.fleet(slug, pk))
     try:
         await who.fanout.follow(follower)
-        marks = await reads.run(reads.marks, pk)
+        marks, part = await reads.run(reads.picture, who.pass_.user, pk)
     except BaseException:
         follower.leave()
         raise
     follower.fleet.learn(marks)
     who.sender.add(follower)
-    follower.begin(marks)
+    follower.begin(marks, part)

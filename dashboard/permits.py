@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.contrib.auth.models import User
 from django.db import Error
-from knox.crypto import hash_token
 
 from dashboard import truth
 from dashboard.feeds import Feed, Session, Subscriber
 from dashboard.protocol import Close
 from dashboard.truth import NOTHING, Scene, Truth
-from devices.models import Token
+from devices import tokens
 
 if TYPE_CHECKING:
     from dashboard.fleets import FleetFeed
+    from devices.models import Token
 
 logger = logging.getLogger(__name__)
 
@@ -40,30 +40,27 @@ class Pass(NamedTuple):
     """How somebody was let in: by a visitor's session, or by a token's digest.
 
     password   the hash at that time, where changing it ends what it opened: sessions, not tokens
+    name       what they are called: of whoever came by a link, the link's name
     """
 
     user: User
     session_key: str | None = None
     token: str | None = None
     password: str | None = None
+    name: str = ""
 
 
 def let_in(user: User, *, session_key: str | None = None, token: Token | None = None) -> Pass:
     """Return the pass of whoever came with this token, or else with this session."""
     if token is not None:
-        return Pass(user, token=token.pk)
-    return Pass(user, session_key=session_key, password=user.password)
+        return Pass(user, token=token.pk, name=token.name if token.link else user.get_username())
+    return Pass(user, session_key=session_key, password=user.password, name=user.get_username())
 
 
 def by_tokens(secrets: Sequence[str]) -> list[Pass | None]:
-    """Return the pass of each of these REST tokens; None when it is wrong, expired, or its user was deactivated.
-
-    One query for all: knox asks for each by itself, and for all others of its user, to delete those that have expired.
-    """
-    digests = {secret: hash_token(secret) for secret in secrets if secret.isascii() and secret.isprintable()}
-    good = truth.good_tokens().filter(pk__in=set(digests.values()), user__is_active=True).select_related("user")
-    passes = {token.pk: let_in(token.user, token=token) for token in good}
-    return [passes.get(digests.get(secret, "")) for secret in secrets]
+    """Return the pass of each of these tokens; None when it is wrong, expired, or its user was deactivated."""
+    found = tokens.by_secrets(secrets)
+    return [let_in(found[secret].user, token=found[secret]) if secret in found else None for secret in secrets]
 
 
 class Ending(NamedTuple):
@@ -140,9 +137,7 @@ class Permits:
     def _scene(self) -> Scene:
         watches = {one: one.feeds for session in self._sessions for one in session.watching()}
         feeds = [feed for feed in self._feeds.values() if feed.watched]
-        follows: dict[Subscriber, int] = {
-            follower: fleet.pk for fleet in self._fleets.values() for follower in fleet.followers
-        }
+        follows = {follower: fleet.pk for fleet in self._fleets.values() for follower in fleet.followers}
         return Scene(list(self._sessions), watches, feeds, follows)
 
     # -- what follows from it
@@ -156,14 +151,11 @@ class Permits:
             if one.session in gone:
                 continue
             by_fleet = by_fleet or now.by_fleet(scene.feeds)
-            fleets = now.fleets[one.session.pass_.user.pk]
-            hidden = set(suspects)
-            for fleet in (None,) if fleets is None else fleets:
-                hidden = hidden - by_fleet.get(fleet, set())  # in place it would run through the whole fleet
+            hidden = now.hidden(one.session.pass_.user, set(suspects), by_fleet)
             endings += [Ending(one.session, one, feed.key) for feed in hidden]
         for follower, fleet in scene.follows.items():
             user = follower.session.pass_.user.pk
-            if follower.session not in gone and user in now.users and not now.shows_fleet(user, fleet):
+            if follower.session not in gone and user in now.users and not now.shows_fleet(follower, fleet):
                 endings.append(Ending(follower.session, follower))
         return endings
 
@@ -171,10 +163,10 @@ class Permits:
         """Yield who listens to devices of which it is not known that they may: all of them, or what has moved."""
         before = self._truth
         moved = self._moves(scene, now)
-        same = before.members == now.members and before.users == now.users
+        same = (before.members, before.users, before.exceptions) == (now.members, now.users, now.exceptions)
         for one, feeds in scene.watches.items():
             user = one.session.pass_.user.pk
-            if self._settled.get(one) is not feeds or not (same or before.fleets.get(user, ()) == now.fleets.get(user)):
+            if self._settled.get(one) is not feeds or not (same or before.rights_of(user) == now.rights_of(user)):
                 yield one, feeds.values()
             elif moved and (keys := feeds.keys() & moved):
                 yield one, [feeds[key] for key in keys]
@@ -191,6 +183,8 @@ class Permits:
         for session in scene.sessions:
             if known := self._truth.users.get(session.pass_.user.pk):
                 session.pass_.user.is_superuser = known[0]  # what it asks for next is judged by that
+        for follower in scene.follows:
+            follower.see(self._truth.parts.get(follower))
         for session, what, key in endings:
             if session not in self._sessions:
                 continue  # it left while we looked

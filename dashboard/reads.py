@@ -20,7 +20,7 @@ from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from dashboard.protocol import MAX_BEHIND, Since
-from devices import registry, telemetry, values
+from devices import registry, rights, telemetry, values
 from devices.errors import Refusal, device_unknown
 from devices.models import Command, Device, Head
 
@@ -126,15 +126,16 @@ def starts(user: User, keys: list[str], since: Since | None, told: Collection[st
 
 def starts_of(asked: Sequence[Asked]) -> list[list[Start] | Exception]:
     """Find where each of several begins; whoever may not see one of their devices is refused."""
-    wanted: dict[User, set[str]] = {}
+    users = {rights.who(one.user): one.user for one in asked}
+    wanted: dict[object, set[str]] = {}
     for one in asked:
-        wanted.setdefault(one.user, set()).update(one.keys)
-    seen = {user: _standings(user, keys) for user, keys in wanted.items()}
+        wanted.setdefault(rights.who(one.user), set()).update(one.keys)
+    seen = {who: _standings(users[who], wanted[who]) for who in users}
     first_seq = cache(telemetry.first_seq)
     found: list[list[Start] | Exception] = []
     for one in asked:
         try:
-            found.append(_starts(one, seen[one.user], first_seq))
+            found.append(_starts(one, seen[rights.who(one.user)], first_seq))
         except Refusal as refusal:
             found.append(refusal)
     return found
@@ -234,6 +235,12 @@ def changes(pks: list[int], since: int) -> Changes:
 def fleet_id(user: User, slug: str) -> int:
     """Return the fleet's row id, or refuse."""
     return registry.find_fleet(user, slug).pk
+
+
+def picture(user: User, fleet: int) -> tuple[dict[str, Mark], frozenset[str] | None]:
+    """Return the marks of a fleet, and which part of it this user may see; None: all. Refuses one that may not be."""
+    part = registry.part_of(user, fleet) if rights.sees_parts(user) else None
+    return marks(fleet), part
 
 
 def summaries(fleet: int, keys: set[str] | None = None) -> dict[str, dict[str, Any]]:

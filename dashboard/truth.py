@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session as Visit
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from devices import registry
-from devices.models import Device, Fleet, Token
+from devices import registry, rights, tokens
+from devices.models import Device, Fleet
 
 if TYPE_CHECKING:
     from dashboard.feeds import Feed, Session, Subscriber
+    from dashboard.fleets import Follower
     from dashboard.permits import Pass
 
 # Row ids in one query; SQLite takes 32,766 where nobody compiled it otherwise, and more of them are no faster.
@@ -38,7 +39,7 @@ class Scene(NamedTuple):
     sessions: Collection[Session]
     watches: Mapping[Subscriber, Mapping[str, Feed]]
     feeds: Collection[Feed]
-    follows: Mapping[Subscriber, int]
+    follows: Mapping[Follower, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,8 @@ class Truth:
     visits, tokens   session keys and token digests that are good
     places     row ids of devices → key, fleet
     existing   fleets that are there, of those that are followed
+    exceptions   users → devices (row ids) → whether they may see this one, whatever they are in its fleet
+    parts      followers who may not see all of their fleet → the keys that they may see; None: nothing of it
     """
 
     users: Mapping[int, tuple[bool, str]]
@@ -58,6 +61,8 @@ class Truth:
     tokens: Collection[str]
     places: Mapping[int, tuple[str, int]]
     existing: Collection[int]
+    exceptions: Mapping[int, Mapping[int, bool]]
+    parts: Mapping[Follower, frozenset[str] | None]
 
     def admits(self, pass_: Pass) -> bool:
         """Whether whoever has this pass may be here."""
@@ -69,9 +74,32 @@ class Truth:
             and (pass_.token is None or pass_.token in self.tokens)
         )
 
-    def shows_fleet(self, user: int, fleet: int) -> bool:
-        """Whether this user, who is there, may see this fleet."""
+    def shows_fleet(self, follower: Follower, fleet: int) -> bool:
+        """Whether this follower, who is there, may see this fleet, or a part of it."""
+        if follower in self.parts:
+            return self.parts[follower] is not None
+        user = follower.session.pass_.user.pk
         return fleet in self.existing and (self.users[user][0] or (user, fleet) in self.members)
+
+    def rights_of(self, user: int) -> tuple[object, object]:
+        """Return what decides which devices this user may see, but for what a token narrows: that never changes."""
+        return self.fleets.get(user, ()), self.exceptions.get(user)
+
+    def hidden(self, user: User, feeds: set[Feed], by_fleet: Mapping[int | None, set[Feed]]) -> set[Feed]:
+        """Return which of these devices this user, who is there, may not see."""
+        fleets = self.fleets[user.pk]
+        hidden = feeds
+        for fleet in (None,) if fleets is None else fleets:
+            hidden = hidden - by_fleet.get(fleet, set())  # in place it would run through the whole fleet
+        if fleets is not None and (exceptions := self.exceptions.get(user.pk)):
+            there = by_fleet.get(None, set())
+            hidden = hidden - {feed for feed in there if exceptions.get(feed.pk)}
+            hidden |= {feed for feed in feeds if exceptions.get(feed.pk) is False}
+        if not (scope := rights.scope_of(user)).whole:
+            hidden = hidden | {
+                feed for feed in feeds if not scope.covers(feed.pk, self.places.get(feed.pk, ("", 0))[1])
+            }
+        return hidden
 
     @cached_property
     def fleets(self) -> dict[int, frozenset[int] | None]:
@@ -94,7 +122,7 @@ class Truth:
         return found
 
 
-NOTHING: Final = Truth({}, (), (), (), {}, ())
+NOTHING: Final = Truth({}, (), (), (), {}, (), {}, {})
 
 
 def ask(scene: Scene) -> Truth:
@@ -116,20 +144,28 @@ def _ask(scene: Scene) -> Truth:
     users = _users({pass_.user.pk for pass_ in passes})
     members = registry.memberships_of([user for user, (superuser, _) in users.items() if not superuser])
     visits = _there(Visit.objects.filter(expire_date__gt=timezone.now()), {pass_.session_key for pass_ in passes})
-    tokens = _there(good_tokens(), {pass_.token for pass_ in passes})
+    good = _there(tokens.good(), {pass_.token for pass_ in passes})
     places = _places([feed.pk for feed in scene.feeds])
-    return Truth(users, members, visits, tokens, places, _there(Fleet.objects.all(), set(scene.follows.values())))
-
-
-def good_tokens() -> QuerySet[Token]:
-    """Select the tokens that have not expired."""
-    good: QuerySet[Token] = Token.objects.filter(Q(expiry=None) | Q(expiry__gt=timezone.now()))
-    return good
+    existing = _there(Fleet.objects.all(), set(scene.follows.values()))
+    exceptions = _exceptions(users)
+    parts = {
+        follower: registry.part_of(user, fleet)
+        for follower, fleet in scene.follows.items()
+        if (user := follower.session.pass_.user).pk in users and (user.pk in exceptions or rights.scope_of(user).narrow)
+    }
+    return Truth(users, members, visits, good, places, existing, exceptions, parts)
 
 
 def _users(pks: Collection[int]) -> dict[int, tuple[bool, str]]:
     rows = User.objects.filter(is_active=True)
     return {pk: (superuser, password) for pk, superuser, password in _rows(rows, pks, "is_superuser", "password")}
+
+
+def _exceptions(users: Collection[int]) -> dict[int, dict[int, bool]]:
+    found: dict[int, dict[int, bool]] = {}
+    for user, device, seen in registry.exceptions_of(list(users)):
+        found.setdefault(user, {})[device] = seen
+    return found
 
 
 def _places(pks: Collection[int]) -> dict[int, tuple[str, int]]:

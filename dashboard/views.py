@@ -199,7 +199,7 @@ def _device_context(request: HttpRequest, one: Device) -> dict[str, Any]:
         "numbering": numbering.described(one.head.numbering),
         "mqtt": _mqtt(one),
         "snippets": _snippets(one, NO_SECRET),
-        "may_manage": registry.fleets_of(cast("User", request.user), Role.MANAGER).filter(pk=one.fleet_id).exists(),
+        "may_manage": registry.may(cast("User", request.user), one, Role.MANAGER),
     }
 
 
@@ -208,13 +208,12 @@ def _names(one: Device) -> list[str]:
 
 
 def _state(user: User, one: Device) -> dict[str, Any]:
-    may_command = registry.fleets_of(user, Role.OPERATOR).filter(pk=one.fleet_id).exists()
     return {
         **_row(one, shown.metrics([one]).get(one.pk, [])),
         "now": _now(),
         "commands": one.commands,
         "orders": shown.orders(one),
-        "may_command": may_command,
+        "may_command": registry.may(user, one, Role.OPERATOR),
         "usual_ms": one.head.usual_ms,
         "first": shown.first(one),
     }

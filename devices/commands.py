@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import transaction
 from django.db.models import Q
 
-from devices import lifecycle, presence, values, wire
+from devices import audit, lifecycle, presence, values, wire
 from devices.dialects import Order
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
@@ -71,6 +71,9 @@ def issue(  # noqa: PLR0913  an order has this many parts
             expires_at=now + ttl_s * 1000,
         )
         _log(command, "queued", now, "accepted by the hub", by=str(user or "the hub"))
+        actor = audit.person(user) if user else None
+        detail = {"name": name, "command": command.pk}
+        audit.note("command.issued", device.key, detail, fleet=device.fleet, actor=actor)
         announce_on_commit({"type": "device.order", "device": device.key, "command": command.pk})
     return command, True
 
@@ -238,7 +241,13 @@ def _progress(ack: wire.Ack, now: int) -> bool:
 
 def cancel(cid: str, now: int, by: str) -> bool:
     """Cancel a command that nobody has claimed yet; False when it is too late."""
-    return _move(cid, "cancelled", now, "cancelled before it was sent", by=by, unclaimed=True)
+    with transaction.atomic():
+        done = _move(cid, "cancelled", now, "cancelled before it was sent", by=by, unclaimed=True)
+        if done:
+            command = Command.objects.select_related("device__fleet").get(pk=cid)
+            device = command.device
+            audit.note("command.cancelled", device.key, {"name": command.name, "command": cid}, fleet=device.fleet)
+    return done
 
 
 def sweep(now: int) -> int:

@@ -10,22 +10,20 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
-from django.contrib.auth.models import AnonymousUser, User
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Coalesce
 
-from devices import sealing, standing, telemetry, values, wellknown, wire
+from devices import audit, rights, sealing, standing, telemetry, values, wellknown, wire
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
-from devices.models import Device, Fleet, Head, Membership, Metric, Reject, Role, Rolled
+from devices.models import Device, DeviceRole, Fleet, Head, Membership, Metric, Reject, Role, Rolled
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
     from django.db.models import QuerySet
 
 logger = logging.getLogger(__name__)
 
-# Each role includes those before it.
-_RANK: Final = [Role.VIEWER, Role.OPERATOR, Role.MANAGER]
 MAX_COMMANDS: Final = 200
 
 
@@ -49,15 +47,8 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 def fleets_of(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[Fleet]:
-    """Return the fleets in which the user has at least this role (a superuser: all)."""
-    if not user.is_active:
-        return Fleet.objects.none()
-    if user.is_superuser:
-        return Fleet.objects.all()
-    enough = _RANK[_RANK.index(role) :]
-    return Fleet.objects.filter(
-        pk__in=Membership.objects.filter(user_id=user.pk, role__in=enough).values("fleet_id"),
-    )
+    """Return the fleets in which the user has at least this role; as viewer also those of which they see a part."""
+    return Fleet.objects.filter(rights.fleets(user, role))
 
 
 def memberships_of(users: list[int]) -> set[tuple[int, int]]:
@@ -65,9 +56,29 @@ def memberships_of(users: list[int]) -> set[tuple[int, int]]:
     return set(Membership.objects.filter(user_id__in=users).values_list("user_id", "fleet_id"))
 
 
+def exceptions_of(users: list[int]) -> list[tuple[int, int, bool]]:
+    """Return what `visible_to` rests on besides: users, devices (row ids), and whether they may see them."""
+    rows = DeviceRole.objects.filter(user_id__in=users).values_list("user_id", "device_id", "role")
+    return [(user, device, role != DeviceRole.NONE) for user, device, role in rows]
+
+
 def visible_to(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[Device]:
     """Return the devices that the user may see, or, with a role, may command (operator) or change (manager)."""
-    return Device.objects.filter(fleet__in=fleets_of(user, role)).select_related("fleet", "head", "gateway")
+    return Device.objects.filter(rights.devices(user, role)).select_related("fleet", "head", "gateway")
+
+
+def may(user: User | AnonymousUser, device: Device, role: Role) -> bool:
+    """Whether the user has at least this role for the device."""
+    return Device.objects.filter(rights.devices(user, role), pk=device.pk).exists()
+
+
+def part_of(user: User, fleet: int) -> frozenset[str] | None:
+    """Return the keys of a fleet's devices that they may see; None: nothing of it, not even that it is there."""
+    if not fleets_of(user).filter(pk=fleet).exists():
+        return None
+    return frozenset(
+        Device.objects.filter(rights.devices(user, Role.VIEWER), fleet=fleet).values_list("key", flat=True)
+    )
 
 
 def find(user: User | AnonymousUser, key: str, role: Role = Role.VIEWER) -> Device:
@@ -78,8 +89,8 @@ def find(user: User | AnonymousUser, key: str, role: Role = Role.VIEWER) -> Devi
         raise device_unknown(key)
     if device.head._state.adding:  # noqa: SLF001  the framework has no other word for "not stored"
         complete()
-    if role is not Role.VIEWER and not fleets_of(user, role).filter(pk=device.fleet_id).exists():
-        raise Refusal("forbidden", f"In the fleet {device.fleet} this takes the role {role}; ask a manager.", 403)
+    if role is not Role.VIEWER and not may(user, device, role):
+        raise Refusal("forbidden", _too_little(user, device.fleet, role), 403)
     return device
 
 
@@ -106,42 +117,14 @@ def find_fleet(user: User, slug: str, role: Role = Role.VIEWER) -> Fleet:
     if fleet is None:
         raise Refusal("fleet_unknown", f"There is no fleet {slug!r}, or you may not see it.", 404)
     if role is not Role.VIEWER and not fleets_of(user, role).filter(pk=fleet.pk).exists():
-        raise Refusal("forbidden", f"In the fleet {fleet} this takes the role {role}; ask a manager.", 403)
+        raise Refusal("forbidden", _too_little(user, fleet, role), 403)
     return fleet
 
 
-def admit(fleet: Fleet, username: str, role: Role) -> tuple[Membership, bool]:
-    """Make somebody a member, or change their role; return the membership and whether it is new."""
-    user = User.objects.filter(username=username, is_active=True).first()
-    if user is None:
-        message = f"There is nobody called {username!r}; an administrator makes users."
-        raise Refusal("user_unknown", message, fields={"user": "is not known"})
-    with transaction.atomic():
-        _lock_members(fleet)
-        membership, new = Membership.objects.update_or_create(fleet=fleet, user=user, defaults={"role": role})
-        _still_managed(fleet)
-    return membership, new
-
-
-def dismiss(fleet: Fleet, username: str) -> None:
-    """End a membership."""
-    with transaction.atomic():
-        _lock_members(fleet)
-        gone, _ = Membership.objects.filter(fleet=fleet, user__username=username).delete()
-        if not gone:
-            raise Refusal("user_unknown", f"{username!r} is no member of {fleet}.", 404)
-        _still_managed(fleet)
-
-
-def _lock_members(fleet: Fleet) -> None:
-    # Two managers who leave at once must not both find that the other one stays.
-    Fleet.objects.select_for_update().get(pk=fleet.pk)
-
-
-def _still_managed(fleet: Fleet) -> None:
-    if not Membership.objects.filter(fleet=fleet, role=Role.MANAGER).exists():
-        message = f"{fleet} would be left without a manager; make somebody else one first."
-        raise Refusal("last_manager", message, 409)
+def _too_little(user: User | AnonymousUser, fleet: Fleet, role: Role) -> str:
+    if not rights.scope_of(user).lets(role):
+        return f"This takes the role {role}, which your token does not let you use; make another one."
+    return f"In the fleet {fleet} this takes the role {role}; ask a manager."
 
 
 def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None) -> tuple[Device, str]:
@@ -166,6 +149,7 @@ def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None
                 secret_version=sealing.new_version(),
             )
             Head.objects.create(device=device)
+            audit.note("device.made", key, {"name": name, "gateway": gateway.key if gateway else None}, fleet=fleet)
             changed(key)
     except IntegrityError:
         raise Refusal("key_taken", f"A device {key!r} exists already; choose another key.", 409) from None
@@ -208,12 +192,39 @@ def change(device: Device, changes: Changes) -> None:
     with transaction.atomic():
         row = Device.objects.select_for_update(of=("self",), no_key=True).get(pk=device.pk)
         spoke, alone = row.enabled, row.gateway_id is None
+        before, was_in = {field: getattr(row, field) for field in changes}, row.fleet
         for field, value in changes.items():
             setattr(row, field, value)
         row.save(update_fields=list(changes))
+        _note_changes(row, was_in, before)
         if spoke and (not row.enabled or (alone and row.gateway_id is not None)):
             _cut(row, "its account was withdrawn" if alone else "it was disabled")
         changed(row.key)
+
+
+def _note_changes(device: Device, was_in: Fleet, before: dict[str, Any]) -> None:
+    """Write down what is another than before. In another fleet nobody has a role for the device alone."""
+    moved = {field: [_plain(old), _plain(getattr(device, field))] for field, old in before.items()}
+    moved = {field: pair for field, pair in moved.items() if pair[0] != pair[1]}
+    if moved:
+        audit.note("device.changed", device.key, moved, fleet=was_in)
+    if device.fleet_id != was_in.pk:
+        DeviceRole.objects.filter(device=device).delete()
+        audit.note("device.moved_in", device.key, moved, fleet=device.fleet)
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Fleet | Device) else value
+
+
+def change_fleet(fleet: Fleet, changes: Limits) -> None:
+    """Change what its devices keep and may send, where they do not say it themselves."""
+    with transaction.atomic():
+        before = {field: getattr(fleet, field) for field in changes}
+        Fleet.objects.filter(pk=fleet.pk).update(**changes)
+        moved = {field: [old, changes.get(field)] for field, old in before.items() if old != changes.get(field)}
+        if moved:
+            audit.note("fleet.changed", fleet.slug, moved, fleet=fleet)
 
 
 def check_gateway(key: str, gateway: Device | None) -> None:
@@ -240,6 +251,7 @@ def rotate(device: Device) -> str:
         row.secret_version += 1
         row.save(update_fields=["secret_box", "secret_version"])
         _cut(row, "its secret was changed")
+        audit.note("device.secret_changed", device.key, fleet=row.fleet)
         changed(device.key)
     return secret
 
@@ -267,6 +279,7 @@ def remove(device: Device) -> None:
         Rolled.objects.select_for_update(of=("self",)).filter(pk=device.pk).first()
         telemetry.forget(device)
         key = device.key
+        audit.note("device.removed", key, fleet=device.fleet)
         device.delete()
         # Whoever registers the key next is not told what this device said.
         Reject.objects.filter(key=key).delete()

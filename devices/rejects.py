@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Subquery, Sum
 from django.db.models.functions import Length
 
-from devices import inbox, registry
+from devices import audit, inbox, registry, rights
 from devices.errors import Refusal
 from devices.models import Device, Reject, Role
 from devices.values import MAX_COUNTER, MAX_PAYLOAD, Reason
@@ -70,7 +70,7 @@ def keep(rejected: Iterable[Rejected]) -> None:
 
 def visible_to(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[Reject]:
     """Select what claims to be of a device in whose fleet the user has the role; of others: for administrators."""
-    if user.is_active and user.is_superuser:
+    if rights.administers(user):
         return Reject.objects.all()
     return Reject.objects.filter(key__in=registry.visible_to(user, role).values("key"))
 
@@ -96,7 +96,7 @@ def select(user: User | AnonymousUser, chosen: Chosen, role: Role = Role.VIEWER)
     """Select what one may see, or with the role do; with a role, a device that is named is looked for (404, 403)."""
     rows = visible_to(user, role)
     if "device" in chosen:
-        if role is not Role.VIEWER and not user.is_superuser:
+        if role is not Role.VIEWER and not rights.administers(user):
             registry.find(user, chosen["device"], role)
         rows = rows.filter(key=chosen["device"])
     return rows.filter(reason=chosen["reason"]) if "reason" in chosen else rows
@@ -127,9 +127,20 @@ def newest_groups(rows: QuerySet[Reject]) -> QuerySet[Reject, dict[str, Any]]:
 
 def discard(rows: QuerySet[Reject], by: str) -> int:
     """Delete these for good; return how many there were."""
-    count, _ = rows.delete()
+    with transaction.atomic():
+        keys = Counter(rows.values_list("key", flat=True))
+        count, _ = rows.delete()
+        note("rejects.discarded", keys)
     logger.info("%s discarded %d rejects", by, count)
     return count
+
+
+def note(action: str, keys: Counter[str]) -> None:
+    """Write down what was done with so many rejects of each of these keys."""
+    devices = {device.key: device for device in Device.objects.filter(key__in=keys).select_related("fleet")}
+    for key, count in sorted(keys.items()):
+        fleet = devices[key].fleet if key in devices else None
+        audit.note(action, key or "no device", {"count": count}, fleet=fleet)
 
 
 def _digest(one: Rejected) -> str:

@@ -7,6 +7,7 @@ there now.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -100,20 +101,26 @@ def one(reject: Reject, now: int, by: str) -> Outcome:
 
     Raises Refusal: it is gone (somebody else was faster), or was not kept whole.
     """
-    return _one(reject.pk, registry.directory(), now, by)
+    with transaction.atomic():
+        outcome = _one(reject.pk, registry.directory(), now, by)
+        rejects.note("rejects.replayed", Counter([reject.key]))
+    return outcome
 
 
 def many(rows: QuerySet[Reject], now: int, by: str, behind: int = 0) -> Replayed:
     """Replay the first of these, in the order in which they came first; those behind the row `behind` (pk)."""
     directory = registry.directory()
-    asked = rows.filter(pk__gt=behind).order_by("pk").values_list("pk", flat=True)
-    done = Replayed()
-    for pk in list(asked[:MOST]):
+    asked = rows.filter(pk__gt=behind).order_by("pk").values_list("pk", "key")
+    done, keys = Replayed(), Counter[str]()
+    for pk, key in list(asked[:MOST]):
         done.next = pk
         try:
             _add(done, _one(pk, directory, now, by))
         except Refusal as refusal:
             done.cut += refusal.code == "not_whole"
+        else:
+            keys[key] += 1
+    rejects.note("rejects.replayed", keys)
     done.left = 0 if done.next is None else asked.filter(pk__gt=done.next).count()
     done.next = done.next if done.left else None
     return done

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import registry
+from devices import members, registry
 from devices.api.asked import Shape, Strict, View, body, query, user_of
 from devices.api.limits import LimitsAsked, LimitsShape
 from devices.api.pages import Paged, page, paged
@@ -59,7 +59,8 @@ class Fleets(View):
 def _fleets(user: User) -> QuerySet[Fleet]:
     """Select what one may see, each with how many devices it has and what one is in it."""
     mine = Membership.objects.filter(fleet=OuterRef("pk"), user_id=user.pk).values("role")
-    return cast("QuerySet[Fleet]", registry.fleets_of(user).annotate(size=Count("devices"), role=Subquery(mine)))
+    size = Count("devices", filter=Q(devices__in=registry.visible_to(user).values("pk")))
+    return cast("QuerySet[Fleet]", registry.fleets_of(user).annotate(size=size, role=Subquery(mine)))
 
 
 class OneFleet(View):
@@ -75,7 +76,7 @@ class OneFleet(View):
     def patch(self, request: Request, slug: str) -> Response:
         """Change what its devices keep and may send, where they do not say it themselves."""
         fleet = registry.find_fleet(user_of(request), slug, Role.MANAGER)
-        Fleet.objects.filter(pk=fleet.pk).update(**body(request, LimitsAsked, partial=True))
+        registry.change_fleet(fleet, cast("registry.Limits", body(request, LimitsAsked, partial=True)))
         return self.get(request, slug)
 
 
@@ -94,7 +95,7 @@ class Members(View):
         """Make somebody a member (201), or change their role (200)."""
         fleet = registry.find_fleet(user_of(request), slug, Role.MANAGER)
         asked = body(request, MemberAsked)
-        membership, new = registry.admit(fleet, asked["user"], asked["role"])
+        membership, new = members.admit(fleet, asked["user"], asked["role"])
         return Response(MemberShape(membership).data, status=201 if new else 200)
 
 
@@ -104,5 +105,5 @@ class OneMember(View):
     @extend_schema(responses={204: None})
     def delete(self, request: Request, slug: str, username: str) -> Response:
         """End a membership."""
-        registry.dismiss(registry.find_fleet(user_of(request), slug, Role.MANAGER), username)
+        members.dismiss(registry.find_fleet(user_of(request), slug, Role.MANAGER), username)
         return Response(status=204)

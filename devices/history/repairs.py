@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.db import transaction
 
+from devices import audit
 from devices.errors import Refusal, device_unknown
 from devices.models import Device, Event, Metric, Repair, Rolled
 from devices.values import DAY_MS, EARLIEST_MS, MAX_COUNTER
@@ -45,6 +46,8 @@ def mark(device: Device, bad: Range, reason: str, user: User | None, now: int) -
             device=device, metrics=names, start=bad.start, end=bad.end, reason=reason, user=user, at=now
         )
         _happened(repair, f"{_named(repair)} marked as bad by {user or 'the hub'}: {reason}", now)
+        what = {"what": _named(repair), "reason": reason}
+        audit.note("readings.marked_bad", device.key, what, fleet=device.fleet)
     return repair
 
 
@@ -56,6 +59,8 @@ def undo(repair: Repair, user: User | None, now: int) -> None:
         if rows.update(undone_at=now, undone_by=user, rebuilt=False, rebuilt_to=0) != 1:
             raise Refusal("conflict", "This repair was undone before; its readings are taken for good again.", 409)
         _happened(repair, f"{_named(repair)} taken for good again by {user or 'the hub'}", now)
+        device = repair.device
+        audit.note("readings.taken_for_good", device.key, {"what": _named(repair)}, fleet=device.fleet)
     repair.refresh_from_db()
 
 

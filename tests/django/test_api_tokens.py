@@ -38,7 +38,9 @@ def test_the_list_names_tokens_and_does_not_tell_them(alice: User, bob: User, ap
     listed = api(alice).get(URL)
     assert [row["name"] for row in listed.json()["results"]] == ["", "grafana"]
     assert token not in listed.content.decode()
-    assert set(listed.json()["results"][0]) == {"id", "name", "created_at", "expires_at"}
+    assert set(listed.json()["results"][0]) == {
+        *("id", "name", "access", "link", "created_at", "expires_at", "used_at")
+    }
 
 
 def test_a_revoked_token_is_refused_at_once(alice: User) -> None:

@@ -30,8 +30,8 @@ from dashboard.feeds import Feed
 from dashboard.permits import Pass, Permits
 from dashboard.protocol import Close
 from dashboard.truth import NOTHING, Scene, Truth
-from devices import commands, registry
-from devices.models import Device, Fleet, Membership, Role, Token
+from devices import commands, registry, tokens
+from devices.models import Device, DeviceRole, Fleet, Membership, Role, Token
 from tests.django.conftest import make_user
 from tests.django.live import PATIENCE_S, Live, by_cookie, by_token, run, signed_in, store
 
@@ -507,7 +507,7 @@ async def test_many_sockets_are_one_look(hub: Fanout, vera: User, alice: User, p
         async with watching(vera, "cookie"), watching(alice), watching(vera), watching(alice, "cookie"):
             scene = hub.permits._scene()
             assert len(scene.sessions) == 6
-            assert await run(queries) == few == 6
+            assert await run(queries) == few == 7
 
 
 async def test_more_devices_than_a_query_takes_are_asked_for_in_parts(
@@ -659,18 +659,38 @@ async def test_who_moves_along_with_a_device_is_not_cut_off(
 def test_a_look_sees_what_everybody_else_sees(bob: User, vera: User, kettle: Device) -> None:
     Membership.objects.create(user=bob, fleet=kettle.fleet, role="viewer")
     User.objects.filter(pk=vera.pk).update(is_active=False)
-    people = list(User.objects.all())
+    pump = Device.objects.get(key="pump-1")
+    DeviceRole.objects.create(user=bob, device=pump, role="none")
+    dora = User.objects.create_user("dora")
+    DeviceRole.objects.create(user=dora, device=pump, role="operator")
+    passes = [permits.let_in(user) for user in User.objects.all()]
+    narrow: list[dict[str, Any]] = [
+        {"access": "read"},
+        {"fleets": [kettle.fleet]},
+        {"devices": [pump]},
+        {"fleets": [pump.fleet], "devices": [kettle]},
+        {"fleets": [], "devices": []},
+    ]
+    secrets = [tokens.make(user, "", **given)[1] for user in User.objects.filter(is_active=True) for given in narrow]
+    passes += [each for each in permits.by_tokens(secrets) if each]
     feeds = [Feed(device.key, device.pk) for device in Device.objects.all()]
-    sessions: Any = [Guest(permits.let_in(user)) for user in people]
-    follows: Any = {session: fleet.pk for session, fleet in zip(sessions, Fleet.objects.all(), strict=False)}
+    sessions: Any = [Guest(each) for each in passes]
+    follows: Any = {Guest(each): fleet.pk for each in passes for fleet in Fleet.objects.all()}
     found = truth.ask(Scene(sessions, {}, feeds, follows))
-    assert set(found.users) == {user.pk for user in people if user.is_active} == set(found.fleets)
-    for user in people:
-        seen = found.fleets.get(user.pk, frozenset())
-        shown = [feed for fleet in ([None] if seen is None else seen) for feed in found.by_fleet(feeds).get(fleet, ())]
+    assert set(found.users) == {user.pk for user in User.objects.filter(is_active=True)} == set(found.fleets)
+    seen = 0
+    for user in [each.user for each in passes if each.user.pk in found.users]:
+        shown = {*feeds} - found.hidden(user, {*feeds}, found.by_fleet(feeds))
         assert {feed.key for feed in shown} == set(registry.visible_to(user).values_list("key", flat=True))
-        fleets = {pk for pk in found.existing if user.pk in found.users and found.shows_fleet(user.pk, pk)}
-        assert fleets == set(registry.fleets_of(user).values_list("pk", flat=True))
+        seen += len(shown)
+    assert seen > 20
+    for follower, fleet in follows.items():
+        user = follower.pass_.user
+        may = user.pk in found.users and registry.fleets_of(user).filter(pk=fleet).exists()
+        assert (user.pk in found.users and found.shows_fleet(follower, fleet)) == may
+        if may and follower in found.parts:
+            visible = registry.visible_to(user).filter(fleet=fleet)
+            assert found.parts[follower] == set(visible.values_list("key", flat=True))
 
 
 # --- in any order

@@ -1,0 +1,69 @@
+"""What a REST view refuses, as its answer: {"code", "message", "fields"?}."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from devices.errors import Refusal
+
+_CODES: Final = {
+    400: "bad_request",
+    401: "not_authenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    409: "conflict",
+    415: "unsupported_media_type",
+    429: "too_many_requests",
+}
+
+
+def as_json(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Turn an exception of a REST view into {"code", "message", "fields"?}; None leaves it to Django (500)."""
+    if isinstance(error, Refusal):
+        body: dict[str, Any] = {"code": error.code, "message": error.message}
+        if error.fields:
+            body["fields"] = error.fields
+        return Response(body, status=error.status)
+    response = exception_handler(error, context)
+    if response is None:
+        return None
+    if isinstance(error, exceptions.ValidationError):
+        fields = _fields(response.data)
+        message = "; ".join(f"{name}: {text}" if name else text for name, text in fields.items())
+        response.data = {"code": "invalid", "message": message, "fields": fields}
+    else:
+        response.data = {"code": _CODES.get(response.status_code, "error"), "message": _sentence(error)}
+    return response
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, Http404):
+        return "There is nothing here, or you may not see it."
+    if isinstance(error, exceptions.PermissionDenied) and str(error.detail).startswith("CSRF"):
+        return f"{error.detail} Send the page's token as header X-CSRFToken, or sign in with Authorization: Token."
+    if isinstance(error, PermissionDenied | exceptions.PermissionDenied):
+        return "Your role does not allow this; ask a manager of the fleet."
+    if isinstance(error, exceptions.NotAuthenticated):
+        return "Sign in, or send the header: Authorization: Token <token>. Tokens: POST /api/v1/tokens/."
+    return str(getattr(error, "detail", error))
+
+
+def _fields(detail: object, prefix: str = "") -> dict[str, str]:
+    """Flatten the framework's nested validation errors to name → sentence."""
+    if isinstance(detail, dict):
+        flat: dict[str, str] = {}
+        for name, item in detail.items():
+            key = "" if name == "non_field_errors" else str(name)
+            flat.update(_fields(item, f"{prefix}.{key}".strip(".")))
+        return flat
+    if isinstance(detail, list):
+        return {prefix: " ".join(str(item) for item in detail)}
+    return {prefix: str(detail)}

@@ -1,0 +1,71 @@
+"""Members: who is what in a fleet, and for a single device of it."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from devices import audit
+from devices.errors import Refusal
+from devices.models import Device, DeviceRole, Fleet, Membership, Role
+
+
+def person(username: str) -> User:
+    """Return somebody who can sign in, or refuse."""
+    user = User.objects.filter(username=username, is_active=True).first() if "\0" not in username else None
+    if user is None:
+        message = f"There is nobody called {username!r}; invite them, or have an administrator make them."
+        raise Refusal("user_unknown", message, fields={"user": "is not known"})
+    return user
+
+
+def admit(fleet: Fleet, username: str, role: Role) -> tuple[Membership, bool]:
+    """Make somebody a member, or change their role; return the membership and whether it is new."""
+    user = person(username)
+    with transaction.atomic():
+        _lock_members(fleet)
+        membership, new = Membership.objects.update_or_create(fleet=fleet, user=user, defaults={"role": role})
+        _still_managed(fleet)
+        audit.note("member.admitted" if new else "member.changed", user.username, {"role": role}, fleet=fleet)
+    return membership, new
+
+
+def dismiss(fleet: Fleet, username: str) -> None:
+    """End a membership, with what roles they had for single devices of the fleet."""
+    with transaction.atomic():
+        _lock_members(fleet)
+        gone, _ = Membership.objects.filter(fleet=fleet, user__username=username).delete()
+        if not gone:
+            raise Refusal("user_unknown", f"{username!r} is no member of {fleet}.", 404)
+        _still_managed(fleet)
+        DeviceRole.objects.filter(device__fleet=fleet, user__username=username).delete()
+        audit.note("member.dismissed", username, fleet=fleet)
+
+
+def except_for(device: Device, username: str, role: str) -> DeviceRole:
+    """Give somebody a role for this device alone, instead of the one in its fleet; `none` hides it from them."""
+    user = person(username)
+    with transaction.atomic():
+        exception, _ = DeviceRole.objects.update_or_create(device=device, user=user, defaults={"role": role})
+        audit.note("exception.made", f"{username} for {device.key}", {"role": role}, fleet=device.fleet)
+    return exception
+
+
+def end_exception(device: Device, username: str) -> None:
+    """Have somebody be for this device what they are in its fleet."""
+    with transaction.atomic():
+        gone, _ = DeviceRole.objects.filter(device=device, user__username=username).delete()
+        if not gone:
+            raise Refusal("user_unknown", f"{username!r} has no role of their own for {device.key}.", 404)
+        audit.note("exception.ended", f"{username} for {device.key}", fleet=device.fleet)
+
+
+def _lock_members(fleet: Fleet) -> None:
+    # Two managers who leave at once must not both find that the other one stays.
+    Fleet.objects.select_for_update().get(pk=fleet.pk)
+
+
+def _still_managed(fleet: Fleet) -> None:
+    if not Membership.objects.filter(fleet=fleet, role=Role.MANAGER).exists():
+        message = f"{fleet} would be left without a manager; make somebody else one first."
+        raise Refusal("last_manager", message, 409)

@@ -1,0 +1,42 @@
+"""Tables and constraints, no logic. Times are integers: ms since the epoch, UTC."""
+
+from devices.models.journal import KINDS, Event, Frame, Reject, Repair, Rolled, Rollup
+from devices.models.orders import Command, CommandEvent
+from devices.models.people import (
+    Access,
+    AuditEntry,
+    AuditHead,
+    ClaimCode,
+    DeviceRole,
+    Invitation,
+    Membership,
+    Role,
+    Token,
+)
+from devices.models.things import Device, Fleet, Head, Limits, Metric
+
+__all__ = [
+    "KINDS",
+    "Access",
+    "AuditEntry",
+    "AuditHead",
+    "ClaimCode",
+    "Command",
+    "CommandEvent",
+    "Device",
+    "DeviceRole",
+    "Event",
+    "Fleet",
+    "Frame",
+    "Head",
+    "Invitation",
+    "Limits",
+    "Membership",
+    "Metric",
+    "Reject",
+    "Repair",
+    "Role",
+    "Rolled",
+    "Rollup",
+    "Token",
+]

@@ -1,0 +1,67 @@
+"""Commands, and the log of each."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from devices import lifecycle, values
+from devices.models.things import Device
+
+
+class Command(models.Model):
+    """An order with a life cycle. `id` travels as cid: at most 12 characters.
+
+    claimed_at: when a bridge took it; from then on it may have reached the device.
+    """
+
+    id = models.CharField(primary_key=True, max_length=12)
+    device = models.ForeignKey(Device, models.CASCADE, related_name="orders")
+    name = models.CharField(max_length=values.MAX_NAME)
+    args = models.JSONField(null=True)
+    state = models.CharField(max_length=9, choices=[(state, state) for state in lifecycle.MOVES], default="queued")
+    key = models.CharField(max_length=128, null=True)  # noqa: DJ001  NULLs are distinct: no key, no uniqueness
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    created_at = models.BigIntegerField()
+    expires_at = models.BigIntegerField()
+    claimed_at = models.BigIntegerField(null=True)
+    changed_at = models.BigIntegerField()
+
+    class Meta:
+        """A key is used once for a device; open commands are looked for often."""
+
+        constraints = [models.UniqueConstraint(fields=["device", "key"], name="one_command_of_a_key")]
+        indexes = [
+            models.Index(
+                fields=["device", "created_at"],
+                name="command_open",
+                condition=Q(state__in=["queued", "sent", "received"]),
+            ),
+            models.Index(F("device"), F("created_at").desc(), name="command_newest"),
+        ]
+
+    def __str__(self) -> str:
+        """Say what was ordered."""
+        return f"{self.name} → {self.device_id}: {self.state}"
+
+
+class CommandEvent(models.Model):
+    """One entry of a command's log: what happened, by what proof, and who."""
+
+    command = models.ForeignKey(Command, models.CASCADE, related_name="events")
+    state = models.CharField(max_length=9)
+    at = models.BigIntegerField()
+    proof = models.CharField(max_length=200)
+    by = models.CharField(max_length=150, blank=True)
+    message = models.TextField(blank=True)
+    progress = models.FloatField(null=True)
+
+    class Meta:
+        """In the order of writing."""
+
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        """Say what was proved."""
+        return f"{self.state}: {self.proof}"
