@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 
 from dashboard import reads
 from dashboard.fanout import Fanout
-from devices import groups, registry, telemetry
+from devices import groups, members, registry, telemetry
 from devices.models import Device, Fleet, Head
 from tests.django.live import Live, run, signed_in, store
 
@@ -221,3 +221,54 @@ async def test_who_follows_a_fleet_that_is_another_one_by_now_is_told_of_its_end
         await follow(live)
         hub.fleet(greenhouse.slug, greenhouse.pk + 1)  # deleted and made again, and somebody was quick to follow it
         assert (await live.until("end"))["reason"] == "permission_revoked"
+
+
+# --- who may see a part of it
+
+
+async def test_who_may_see_a_part_of_a_fleet_is_told_of_that_part_alone(
+    hub: Fanout, vera: User, alice: User, greenhouse: Fleet, pump: Device
+) -> None:
+    await run(registry.create, "valve", greenhouse)
+    await run(members.except_for, pump, "vera", "none")
+    async with signed_in(vera) as live, signed_in(alice) as other:
+        assert set(await follow(live)) == {"valve"}
+        assert set(await follow(other)) == {"pump-1", "valve"}
+        await store("pump-1")
+        await store("valve")
+        await ring("greenhouse", "pump-1", "valve")
+        assert set((await other.until("fleet"))["devices"]) == {"pump-1", "valve"}
+        assert set((await live.until("fleet"))["devices"]) == {"valve"}
+        await run(registry.remove, pump)
+        await hub.check_once()
+        assert (await other.until("fleet"))["devices"] == {"pump-1": None}
+        await ring("greenhouse", "valve")
+        assert all("pump-1" not in told for told in await told(live))
+
+
+async def test_what_is_hidden_in_mid_stream_is_gone_within_a_look_and_comes_back(
+    hub: Fanout, vera: User, greenhouse: Fleet, pump: Device
+) -> None:
+    await run(registry.create, "valve", greenhouse)
+    async with signed_in(vera) as live:
+        assert set(await follow(live)) == {"pump-1", "valve"}
+        await run(members.except_for, pump, "vera", "none")
+        await hub.permits.look_once()
+        assert (await live.until("fleet"))["devices"] == {"pump-1": None}
+        await run(members.end_exception, pump, "vera")
+        await hub.permits.look_once()
+        assert (await live.until("fleet"))["devices"]["pump-1"]["name"] == "Pump"
+
+
+async def test_who_has_a_role_for_one_device_follows_it_in_its_fleet_until_that_ends(
+    hub: Fanout, charlie: User, greenhouse: Fleet, pump: Device
+) -> None:
+    await run(registry.create, "valve", greenhouse)
+    await run(members.except_for, pump, "charlie", "viewer")
+    async with signed_in(charlie) as live:
+        assert set(await follow(live)) == {"pump-1"}
+        await live.sub("pump-1", id="p")
+        await live.until("live")
+        await run(members.end_exception, pump, "charlie")
+        await hub.permits.look_once()
+        assert {(await live.until("end"))["id"], (await live.until("end"))["id"]} == {"f", "p"}
