@@ -6,7 +6,9 @@ Replaces Django's own command of this name. Which test needs which service is th
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from django.core.management import BaseCommand
@@ -15,6 +17,8 @@ from hub import env
 from tests import services
 
 JS_TESTS = "tests/js"
+# Side by side, since the one computes and the other mostly waits: for services, pages and clocks.
+LANES = (("tests/core", "tests/django"), ("tests/browser", "tests/system"))
 
 
 class Command(BaseCommand):
@@ -39,10 +43,30 @@ def run(arguments: Sequence[str]) -> int:
     found = services.available()
     for line in told(found, services.HOW_TO_GET):
         print(line, flush=True)
-    code = subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=env.CHECKOUT)  # noqa: S603
-    if code or arguments:
-        return code
-    return run_javascript(found["node"], strict=env.in_ci())
+    if arguments:
+        return subprocess.call(pytest(arguments), cwd=env.CHECKOUT)  # noqa: S603
+    return run_lanes() or run_javascript(found["node"], strict=env.in_ci())
+
+
+def pytest(arguments: Sequence[str]) -> list[str]:
+    """The command that runs pytest in this environment."""
+    return [sys.executable, "-m", "pytest", *arguments]
+
+
+def run_lanes() -> int:
+    """Run all lanes side by side; the first bad exit code. What the others say is shown when the last one has ended."""
+    *beside, last = LANES
+    with ExitStack() as files:
+        running = []
+        for lane in beside:
+            said = files.enter_context(TemporaryFile())
+            running.append((lane, said, subprocess.Popen(pytest(lane), cwd=env.CHECKOUT, stdout=said, stderr=said)))  # noqa: S603
+        codes = [subprocess.call(pytest(last), cwd=env.CHECKOUT)]  # noqa: S603
+        for lane, said, child in running:
+            codes.append(child.wait())
+            said.seek(0)
+            print(f"{' '.join(lane)}:\n{said.read().decode(errors='replace')}", flush=True)
+    return next((code for code in codes if code), 0)
 
 
 def told(found: Mapping[str, Path | None], how_to_get: Mapping[str, str]) -> list[str]:
