@@ -41,4 +41,4 @@ EXPOSE 8000
 # healthz asks the process alone: a lost database is no reason to restart the web server.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
-CMD ["daphne", "-e", "tcp:8000:interface=0.0.0.0:backlog=4096", "--websocket_connect_timeout", "30", "hub.asgi:application"]
+CMD ["daphne", "-v", "0", "-e", "tcp:8000:interface=0.0.0.0:backlog=4096", "--websocket_connect_timeout", "30", "hub.asgi:application"]

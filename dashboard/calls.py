@@ -87,8 +87,9 @@ def _request(message: Call, scope: dict[str, Any]) -> HttpRequest:
     headers.append((b"content-length", str(len(body)).encode()))
     if body:
         headers.append((b"content-type", b"application/json"))
-    asked = {"type": "http", "method": message.method, "path": API + unquote(path), "query_string": query.encode()}
-    return ASGIRequest({**scope, **asked, "headers": headers}, BytesIO(body))
+    scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
+    asked = {"method": message.method, "path": API + unquote(path), "query_string": query.encode(), "headers": headers}
+    return ASGIRequest({**scope, **asked, "type": "http", "scheme": scheme}, BytesIO(body))
 
 
 def _rendered(response: Any) -> bytes:  # noqa: ANN401  Django's own answer, or the framework's

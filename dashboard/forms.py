@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, UserCreationForm
+from django.contrib.auth.models import User
 
 from devices import registry
 from devices.history import repairs
@@ -15,13 +16,53 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class SignIn(AuthenticationForm):
-    """Django's form, with fields in the look of the rest."""
+if TYPE_CHECKING:
+    Form = forms.BaseForm
+    PersonForm = UserCreationForm[User]
+else:
+    Form = object
+    PersonForm = UserCreationForm
+
+
+class Dressed(Form):
+    """Gives a form's fields the look of the rest."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  Django's own signature
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
-            field.widget.attrs["class"] = "form-control"
+            select = isinstance(field.widget, forms.Select)
+            field.widget.attrs.setdefault("class", "form-select" if select else "form-control")
+
+
+class SignIn(Dressed, AuthenticationForm):
+    """Django's form."""
+
+
+class NewPerson(Dressed, PersonForm):
+    """An account for who was invited. It shows the rules for passwords before they are broken."""
+
+
+class Invite(Dressed, forms.Form):
+    """What somebody is invited to be."""
+
+    role = forms.ChoiceField(choices=Role.choices)
+    name = forms.CharField(
+        label="For", max_length=128, required=False, widget=forms.TextInput(attrs={"placeholder": "Carol, night shift"})
+    )
+    days = forms.TypedChoiceField(
+        label="Valid for", coerce=int, choices=[(1, "a day"), (7, "a week"), (31, "a month")], initial=7
+    )
+
+
+class Admit(Dressed, forms.Form):
+    """Who shall be what in a fleet, or for a device."""
+
+    user = forms.CharField(
+        label="User name",
+        max_length=150,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+    role = forms.ChoiceField(choices=Role.choices)
 
 
 class AddDevice(forms.Form):

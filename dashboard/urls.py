@@ -3,7 +3,8 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from dashboard import inbox, views
+from dashboard import inbox, people, views
+from dashboard.invitation import invitation
 
 urlpatterns = [
     path("sign-in/", views.SignInView.as_view(), name="sign-in"),
@@ -13,6 +14,12 @@ urlpatterns = [
     path("rejects/", inbox.inbox, name="rejects"),
     path("rejects/replay/", inbox.replay_rejects, name="replay-rejects"),
     path("rejects/discard/", inbox.discard_rejects, name="discard-rejects"),
+    path("fleets/<slug:slug>/", people.people, name="people"),
+    path("fleets/<slug:slug>/members/", people.admit, name="admit"),
+    path("fleets/<slug:slug>/members/dismiss/", people.dismiss, name="dismiss"),
+    path("fleets/<slug:slug>/invitations/", people.invite, name="invite"),
+    path("fleets/<slug:slug>/invitations/<int:invitation>/revoke/", people.revoke_invitation, name="revoke-invitation"),
+    path("invitation/<str:code>/", invitation, name="invitation"),
     path("devices/<str:key>/", views.device, name="device"),
     path("devices/<str:key>/state.json", views.device_state, name="device-state"),
     path("devices/<str:key>/repairs/", views.mark_bad, name="mark-bad"),

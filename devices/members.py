@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from devices import audit
+from devices import audit, rights
 from devices.errors import Refusal
 from devices.models import Device, DeviceRole, Fleet, Membership, Role
 
@@ -24,10 +24,22 @@ def admit(fleet: Fleet, username: str, role: Role) -> tuple[Membership, bool]:
     user = person(username)
     with transaction.atomic():
         _lock_members(fleet)
+        managed = Membership.objects.filter(fleet=fleet, user=user, role=Role.MANAGER).exists()
         membership, new = Membership.objects.update_or_create(fleet=fleet, user=user, defaults={"role": role})
-        _still_managed(fleet)
+        if managed:
+            _still_managed(fleet)
         audit.note("member.admitted" if new else "member.changed", user.username, {"role": role}, fleet=fleet)
     return membership, new
+
+
+def join(fleet: Fleet, user: User, role: Role) -> Membership:
+    """Make somebody a member who was invited, or raise their role; refuse who is as much already."""
+    with transaction.atomic():
+        _lock_members(fleet)
+        if Membership.objects.filter(fleet=fleet, user=user, role__in=rights.enough(role)).exists():
+            raise Refusal("member_already", f"You are {role} of {fleet} already, or more.", 409)
+        membership, _ = admit(fleet, user.username, role)
+    return membership
 
 
 def dismiss(fleet: Fleet, username: str) -> None:
@@ -46,6 +58,10 @@ def except_for(device: Device, username: str, role: str) -> DeviceRole:
     """Give somebody a role for this device alone, instead of the one in its fleet; `none` hides it from them."""
     user = person(username)
     with transaction.atomic():
+        _lock_members(device.fleet)
+        if Membership.objects.filter(fleet=device.fleet, user=user, role=Role.MANAGER).exists():
+            message = f"{username} manages {device.fleet}, and with it all of its devices; change that first."
+            raise Refusal("manages_fleet", message, 409)
         exception, _ = DeviceRole.objects.update_or_create(device=device, user=user, defaults={"role": role})
         audit.note("exception.made", f"{username} for {device.key}", {"role": role}, fleet=device.fleet)
     return exception

@@ -8,16 +8,17 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 SECRET_WORDS = ("password", "secret", "token", "authorization", "cookie")
 IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")  # user:secret@ of any URL
+IN_PATH = re.compile(r"((?:/|%2F)(?:share|invitation)(?:/|%2F))[^/%?&\s\"']+", re.IGNORECASE)  # of who has the link
 HIDDEN = "[hidden]"
 
 
 def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Hides what a careless line would tell: fields named like secrets, and passwords inside addresses."""
+    """Hides what a careless line would tell: fields named like secrets, passwords and links' secrets in addresses."""
     for name, value in event.items():
         if any(word in name.lower() for word in SECRET_WORDS):
             event[name] = HIDDEN
-        elif isinstance(value, str) and "://" in value:
-            event[name] = IN_ADDRESS.sub(rf"\1:{HIDDEN}", value)
+        elif isinstance(value, str):
+            event[name] = IN_PATH.sub(rf"\1{HIDDEN}", IN_ADDRESS.sub(rf"\1:{HIDDEN}", value))
     return event
 
 

@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bridge", "dashboard", "alarms", "simulators"),
     ("devices.urls", "devices.management", "devices.apps", "devices.witness"),
     ("devices.api", "devices.admin"),
-    ("devices.replay",),
+    ("devices.replay", "devices.invitations"),
     (
         "devices.intake",
         "devices.history.series",
@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.history.retention",
         "devices.history.storage",
     ),
-    ("devices.commands", "devices.rejects", "devices.members", "devices.notes", "devices.tokens"),
+    ("devices.commands", "devices.rejects", "devices.members", "devices.notes", "devices.tokens", "devices.offers"),
     ("devices.registry",),
     ("devices.history.rollups",),
     ("devices.telemetry", "devices.history.repairs"),

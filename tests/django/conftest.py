@@ -1,4 +1,7 @@
-"""The cast. Alice manages the fleet "greenhouse", Bob is operator there, Vera viewer. Charlie manages "brewery"."""
+"""The cast. Alice manages the fleet "greenhouse", Bob is operator there, Vera viewer. Charlie manages "brewery".
+
+Dora is in no fleet.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +61,11 @@ def vera(greenhouse: Fleet) -> User:
 @pytest.fixture
 def charlie(brewery: Fleet) -> User:
     return make_user("charlie", "manager", brewery)
+
+
+@pytest.fixture
+def dora(db: None) -> User:
+    return make_user("dora")
 
 
 @pytest.fixture

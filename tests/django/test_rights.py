@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from devices import members, registry, rights, tokens
 from devices.errors import Refusal
 from devices.models import Device, DeviceRole, Fleet, Role, Token
-from tests.django.conftest import make_user, refuse
+from tests.django.conftest import refuse
 
 URL = "/api/v1/devices/"
 
@@ -19,12 +19,6 @@ URL = "/api/v1/devices/"
 @pytest.fixture
 def valve(greenhouse: Fleet) -> Device:
     return registry.create("valve", greenhouse)[0]
-
-
-@pytest.fixture
-def dora(db: None) -> User:
-    """In no fleet."""
-    return make_user("dora")
 
 
 def bearing(user: User, **good_for: Any) -> APIClient:

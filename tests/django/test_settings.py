@@ -243,3 +243,13 @@ def test_an_event_is_one_line_of_key_and_value() -> None:
 def test_secrets_do_not_reach_the_log() -> None:
     line = written(mqtt_password="hush", url="mqtt://bridge:hush@host", authorization="Token hush")
     assert "hush" not in line
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/share/hush/pump-1/", "/invitation/hush/", "/sign-in/?next=/invitation/hush/", "?next=%2Finvitation%2Fhush%2F"],
+)
+def test_what_a_link_opens_does_not_reach_the_log(path: str) -> None:
+    line = written(text=f"Not Found: {path}")
+    assert "hush" not in line
+    assert "[hidden]" in line
