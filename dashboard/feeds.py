@@ -123,8 +123,11 @@ class Feed:
 
     def say(self, text: str, but: Session | None = None) -> None:
         """Tell every socket that watches this device, once."""
-        for session in {subscriber.session for subscriber in self.subscribers} - {but}:
+        for session in self._sessions(but):
             session.say(text)
+
+    def _sessions(self, but: Session | None) -> set[Session]:
+        return {subscriber.session for subscriber in self.subscribers if subscriber.session is not but}
 
     # -- presence
 
@@ -169,7 +172,10 @@ class Feed:
         while len(self.commands) > REMEMBERED:
             del self.commands[next(iter(self.commands))]
         if known is None or known.differs(message):
-            self.say(protocol.text(kind="cmd_state", **message), but)
+            text = protocol.text(kind="cmd_state", **message)
+            for session in self._sessions(but):
+                if not session.pass_.link:
+                    session.say(text)
 
     def recent(self, since: int, states: Collection[str]) -> list[Told]:
         """Return the commands that changed since then (ms), or are in one of these states."""

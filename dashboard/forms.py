@@ -10,10 +10,12 @@ from django.contrib.auth.models import User
 
 from devices import registry
 from devices.history import repairs
-from devices.models import Fleet, Role
+from devices.models import Device, Fleet, Role
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from django.db.models import QuerySet
 
 
 if TYPE_CHECKING:
@@ -52,6 +54,29 @@ class Invite(Dressed, forms.Form):
     days = forms.TypedChoiceField(
         label="Valid for", coerce=int, choices=[(1, "a day"), (7, "a week"), (31, "a month")], initial=7
     )
+
+
+class Share(Dressed, forms.Form):
+    """What a link shows, and for how long."""
+
+    devices = forms.ModelMultipleChoiceField(
+        Device.objects.none(), to_field_name="key", widget=forms.SelectMultiple(attrs={"size": 6})
+    )
+    name = forms.CharField(
+        max_length=128, required=False, widget=forms.TextInput(attrs={"placeholder": "For the plumber"})
+    )
+    hours = forms.TypedChoiceField(
+        label="Valid for",
+        coerce=int,
+        choices=[(1, "an hour"), (24, "a day"), (7 * 24, "a week"), (31 * 24, "a month")],
+        initial=24,
+    )
+
+    def __init__(self, *args: Any, devices: QuerySet[Device], **kwargs: Any) -> None:  # noqa: ANN401  Django's own signature
+        super().__init__(*args, **kwargs)
+        choice = self.fields["devices"]
+        assert isinstance(choice, forms.ModelMultipleChoiceField)
+        choice.queryset = devices.order_by("key")
 
 
 class Admit(Dressed, forms.Form):

@@ -12,7 +12,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboard import shown
-from dashboard.views import page
+from dashboard.pages import page
 from devices import registry, rejects, replay
 from devices.errors import Refusal
 from devices.models import Role

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-from functools import wraps
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.shortcuts import redirect, render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from dashboard.forms import NewPerson
+from dashboard.pages import secretive
 from devices import audit, invitations
 from devices.errors import Refusal
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from dashboard.views import View
     from devices.models import Invitation
 
 
-def secretive(view: View) -> View:
-    """Have the address of this page, which holds a secret, in no cache and in no other site's or server's log.
-
-    The origin alone is sent along: with `no-referrer` browsers send `Origin: null` with forms, which Django refuses.
-    """
-
-    @wraps(view)
-    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # noqa: ANN401  any view's
-        response = view(request, *args, **kwargs)
-        response["Referrer-Policy"] = "strict-origin"
-        response["X-Robots-Tag"] = "noindex"
-        return response
-
-    return cast("View", never_cache(answered))
-
-
-@secretive
+@secretive("strict-origin")  # with `no-referrer` browsers send `Origin: null` with forms, which Django refuses
 @sensitive_post_parameters()
 @require_http_methods(["GET", "POST"])
 def invitation(request: HttpRequest, code: str) -> HttpResponse:

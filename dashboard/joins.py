@@ -120,7 +120,7 @@ def _tell_start(who: Joining, subscription: Subscription, starts: list[reads.Sta
             who.sender.counts.gone(last - first + 1)
         for command in start.commands:
             feed.read_command(command, heard, but=who)
-        for command in feed.recent(reads.now_ms() - reads.RECENT_MS, reads.OPEN):
+        for command in [] if who.pass_.link else feed.recent(reads.now_ms() - reads.RECENT_MS, reads.OPEN):
             who.say(protocol.text(kind="cmd_state", **command))
         feed.knows_commands = feed.joined
 

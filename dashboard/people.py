@@ -5,20 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from django.contrib import messages
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from dashboard.forms import Admit, Invite
-from dashboard.views import page
+from dashboard.forms import Admit, Invite, Share
+from dashboard.pages import page, told
+from dashboard.sharing import listed
 from devices import invitations, members, registry
 from devices.errors import Refusal
 from devices.models import DeviceRole, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from django.contrib.auth.models import User
     from django.http import HttpRequest, HttpResponse
 
@@ -92,29 +90,21 @@ def revoke_invitation(request: HttpRequest, slug: str, invitation: int) -> HttpR
     return told(request, f"{reverse('people', args=[slug])}#invitations", done)
 
 
-def told(request: HttpRequest, back: str, do: Callable[[], str]) -> HttpResponse:
-    """Do it, and go back to where it was asked for with a sentence on what became of it."""
-    try:
-        messages.success(request, do())
-    except Refusal as refusal:
-        if refusal.status == 403:  # noqa: PLR2004  HTTP's own number
-            raise
-        messages.warning(request, refusal.message)
-    return redirect(back)
-
-
 def _managed(request: HttpRequest, slug: str) -> Fleet:
     return registry.find_fleet(cast("User", request.user), slug, Role.MANAGER)
 
 
 def _shown(request: HttpRequest, fleet: Fleet, **forms: Any) -> HttpResponse:  # noqa: ANN401  forms that were filled in
     user = cast("User", request.user)
-    exceptions = DeviceRole.objects.filter(device__in=registry.visible_to(user, Role.MANAGER), device__fleet=fleet)
+    devices = registry.visible_to(user, Role.MANAGER).filter(fleet=fleet)
+    exceptions = DeviceRole.objects.filter(device__in=devices)
     context = {
         "fleet": fleet,
         "members": fleet.memberships.select_related("user").order_by("user__username"),
         "roles": Role.values,
         "invitations": invitations.of(fleet),
+        "shares": listed(user, devices),
+        "sharing": Share(devices=devices),
         "exceptions": exceptions.select_related("device", "user").order_by("device__key", "user__username"),
         "limits": [(title, getattr(fleet, name), unit) for name, title, unit in LIMITS],
         "admitting": Admit(),

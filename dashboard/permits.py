@@ -41,6 +41,7 @@ class Pass(NamedTuple):
 
     password   the hash at that time, where changing it ends what it opened: sessions, not tokens
     name       what they are called: of whoever came by a link, the link's name
+    link       they came by a share link: they hear of readings, and not of who commands what
     """
 
     user: User
@@ -48,12 +49,14 @@ class Pass(NamedTuple):
     token: str | None = None
     password: str | None = None
     name: str = ""
+    link: bool = False
 
 
 def let_in(user: User, *, session_key: str | None = None, token: Token | None = None) -> Pass:
     """Return the pass of whoever came with this token, or else with this session."""
     if token is not None:
-        return Pass(user, token=token.pk, name=token.name if token.link else user.get_username())
+        name = token.name if token.link else user.get_username()
+        return Pass(user, token=token.pk, name=name, link=token.link)
     return Pass(user, session_key=session_key, password=user.password, name=user.get_username())
 
 

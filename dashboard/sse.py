@@ -96,6 +96,7 @@ class Stream(Waiting):
     """Devices and a fleet, live, over plain HTTP."""
 
     http_method_names = ["get"]
+    for_links = True
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:  # noqa: ANN401, ARG002, FBT001, FBT002  as the framework has it
         """Send events, whatever is accepted; what is refused is JSON."""

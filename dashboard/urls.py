@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from dashboard import inbox, people, views
+from dashboard import inbox, people, share, sharing, views
 from dashboard.invitation import invitation
 
 urlpatterns = [
@@ -20,6 +20,11 @@ urlpatterns = [
     path("fleets/<slug:slug>/invitations/", people.invite, name="invite"),
     path("fleets/<slug:slug>/invitations/<int:invitation>/revoke/", people.revoke_invitation, name="revoke-invitation"),
     path("invitation/<str:code>/", invitation, name="invitation"),
+    path("shares/", sharing.share_devices, name="share-devices"),
+    path("shares/<slug:share>/revoke/", sharing.revoke_share, name="revoke-share"),
+    path("share/<str:secret>/", share.share, name="share"),
+    path("share/<str:secret>/<str:key>/", share.shared_device, name="shared-device"),
+    path("share/<str:secret>/<str:key>/state.json", share.shared_state, name="shared-state"),
     path("devices/<str:key>/", views.device, name="device"),
     path("devices/<str:key>/state.json", views.device_state, name="device-state"),
     path("devices/<str:key>/repairs/", views.mark_bad, name="mark-bad"),

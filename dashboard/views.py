@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.conf import settings
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dashboard import shown
-from dashboard.forms import AddDevice, MarkBad, SignIn
+from dashboard.forms import AddDevice, MarkBad, Share, SignIn
+from dashboard.pages import page
+from dashboard.sharing import listed
 from devices import numbering, registry, rejects, wire
 from devices.errors import Refusal
 from devices.history import repairs
@@ -28,8 +26,6 @@ from devices.values import DAY_MS
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
-
-View: TypeAlias = Callable[..., HttpResponse]
 
 SNIPPETS: Final = (
     ("shell", "Shell", "mosquitto_pub and mosquitto_sub"),
@@ -41,21 +37,6 @@ SNIPPETS: Final = (
 MQTTS_PORT: Final = 8883
 # What stands in a snippet while the secret is not shown.
 NO_SECRET: Final = "<secret>"  # noqa: S105  the placeholder itself
-
-
-def page(view: View) -> View:
-    """Let only signed-in people in, keep nothing in caches, and answer refusals with the pages for 403 and 404."""
-
-    @wraps(view)
-    def asked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # noqa: ANN401  any view's
-        try:
-            return view(request, *args, **kwargs)
-        except Refusal as refusal:
-            if refusal.status == 404:  # noqa: PLR2004  HTTP's own number
-                raise Http404 from None
-            raise PermissionDenied(refusal.message) from None
-
-    return cast("View", login_required(never_cache(asked)))
 
 
 class SignInView(LoginView):
@@ -71,21 +52,28 @@ class SignInView(LoginView):
 def fleet(request: HttpRequest) -> HttpResponse:
     """All devices that the user may see, with their newest readings."""
     user = cast("User", request.user)
+    managed = list(registry.fleets_of(user, Role.MANAGER).order_by("name")[:2])
+    context = fleet_context(user, reverse("fleet") + "devices/")
+    return render(request, "dashboard/fleet.html", {**context, "may_add": bool(managed), "managed": managed})
+
+
+def fleet_context(user: User, at: str) -> dict[str, Any]:
+    """Return what the list of all devices shows that this user may see; `at`: where their own pages are."""
     visible = registry.visible_to(user).order_by("key")
     devices, kinds = list(visible), shown.metrics(visible)
     fleets = list(registry.fleets_of(user).order_by("name").values("slug", "name"))
-    summaries = {one.key: _row(one, kinds.get(one.pk, [])) for one in devices}
+    summaries = {one.key: row_of(one, kinds.get(one.pk, [])) for one in devices}
     counts = {state: sum(row["presence"] == state for row in summaries.values()) for state in _STATES}
-    context = {
+    sparks = shown.sparks(devices, kinds)
+    return {
         "fleets": fleets,
         "rows": summaries,
         "blank": _BLANK,
         "counts": counts,
         "now": _now(),
-        "may_add": registry.fleets_of(user, Role.MANAGER).exists(),
-        "live": {"now": _now(), "fleets": fleets, "devices": summaries, "sparks": shown.sparks(devices, kinds)},
+        "at": at,
+        "live": {"now": _now(), "fleets": fleets, "devices": summaries, "sparks": sparks, "at": at},
     }
-    return render(request, "dashboard/fleet.html", context)
 
 
 _STATES: Final = ("online", "stale", "offline", "never")
@@ -93,7 +81,8 @@ _STATES: Final = ("online", "stale", "offline", "never")
 _BLANK: Final[dict[str, Any]] = {"key": "", "presence": "never", "because": "", "ts": None, "metrics": [], "values": {}}
 
 
-def _row(device: Device, kinds: list[dict[str, str]]) -> dict[str, Any]:
+def row_of(device: Device, kinds: list[dict[str, str]]) -> dict[str, Any]:
+    """Return what is known of a device: where it stands, and what it measures."""
     known = {"key": device.key, "fleet": device.fleet.slug, "metrics": kinds, "missing": device.head.missing}
     return {**shown.summary(device), **known}
 
@@ -185,13 +174,15 @@ def _credentials(request: HttpRequest, one: Device, secret: str, *, rotated: boo
 
 
 def _device_context(request: HttpRequest, one: Device) -> dict[str, Any]:
-    state = _state(cast("User", request.user), one)
+    user = cast("User", request.user)
+    state, itself = _state(user, one), Device.objects.filter(pk=one.pk)
+    may_manage = registry.may(user, one, Role.MANAGER)
     return {
         "device": one,
         "shown": state,
         "live": state,
         "frames": shown.frames(one),
-        "rejects": shown.rejects(rejects.select(cast("User", request.user), {"device": one.key})),
+        "rejects": shown.rejects(rejects.select(user, {"device": one.key})),
         "events": shown.events(one),
         "repairs": shown.repairs(one),
         "marking": MarkBad(names=_names(one)),
@@ -199,7 +190,9 @@ def _device_context(request: HttpRequest, one: Device) -> dict[str, Any]:
         "numbering": numbering.described(one.head.numbering),
         "mqtt": _mqtt(one),
         "snippets": _snippets(one, NO_SECRET),
-        "may_manage": registry.may(cast("User", request.user), one, Role.MANAGER),
+        "may_manage": may_manage,
+        "shares": listed(user, itself) if may_manage else [],
+        "sharing": Share(devices=itself),
     }
 
 
@@ -209,14 +202,18 @@ def _names(one: Device) -> list[str]:
 
 def _state(user: User, one: Device) -> dict[str, Any]:
     return {
-        **_row(one, shown.metrics([one]).get(one.pk, [])),
-        "now": _now(),
+        **readings_of(one),
         "commands": one.commands,
         "orders": shown.orders(one),
         "may_command": registry.may(user, one, Role.OPERATOR),
-        "usual_ms": one.head.usual_ms,
-        "first": shown.first(one),
+        "at": reverse("fleet") + "devices/",
     }
+
+
+def readings_of(one: Device) -> dict[str, Any]:
+    """Return what anybody may know who may look at a device."""
+    known = {"now": _now(), "usual_ms": one.head.usual_ms, "first": shown.first(one)}
+    return {**row_of(one, shown.metrics([one]).get(one.pk, [])), **known}
 
 
 def _mqtt(one: Device) -> dict[str, Any]:

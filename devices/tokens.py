@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 from knox.crypto import hash_token
 
 from devices import audit, registry, rights
 from devices.errors import Refusal
-from devices.models import Access, Role, Token
+from devices.models import Access, Device, Role, Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
     from django.db.models import QuerySet
 
-    from devices.models import Device, Fleet
+    from devices.models import Fleet
 
 LASTS: Final = timedelta(days=90)
 LONGEST: Final = timedelta(days=366)
@@ -68,16 +69,13 @@ def make(  # noqa: PLR0913  a token has this many parts
     """Make a token and return it with its secret, which is told this once. What has expired is cleared away."""
     if not timedelta(0) < lasts <= LONGEST:
         raise Refusal("invalid", f"A token lasts at most {LONGEST.days} days.", fields={"expires_in_s": "is too long"})
-    Token.objects.filter(user=user, expiry__lte=timezone.now()).delete()
     narrowed = [None if rows is None else sorted(row.pk for row in rows) for rows in (fleets, devices)]
-    token, secret = Token.objects.create(
-        user, expiry=lasts, name=name, access=access, fleets=narrowed[0], devices=narrowed[1], link=link
-    )
-    audit.note(
-        "link.made" if link else "token.made",
-        f"{name} ({token.token_key})",
-        {"access": str(access), **_good_for(token)},
-    )
+    with transaction.atomic():
+        Token.objects.filter(user=user, expiry__lte=timezone.now()).delete()
+        token, secret = Token.objects.create(
+            user, expiry=lasts, name=name, access=access, fleets=narrowed[0], devices=narrowed[1], link=link
+        )
+        _note(token, "made")
     return token, secret
 
 
@@ -96,14 +94,26 @@ def revoke(user: User, token_key: str) -> None:
     token = Token.objects.filter(user=user, token_key=token_key).first()
     if token is None:
         raise Refusal("not_found", f"You have no token {token_key!r}.", 404)
-    audit.note(f"{_kind(token)}.revoked", f"{token.name} ({token.token_key})")
-    token.delete()
+    end(token)
 
 
-def _kind(token: Token) -> str:
-    return "link" if token.link else "token"
+def end(token: Token) -> None:
+    """End a token, whosever it is."""
+    with transaction.atomic():
+        _note(token, "revoked")
+        token.delete()
 
 
-def _good_for(token: Token) -> dict[str, object]:
-    narrowed = {"fleets": token.fleets, "devices": token.devices}
-    return {name: pks for name, pks in narrowed.items() if pks is not None}
+def _note(token: Token, done: str) -> None:
+    """Write down what was done to a token; of a link, for each fleet of which it shows something."""
+    named = f"{token.name} ({token.token_key})"
+    if not token.link:
+        narrowed = {"fleets": token.fleets, "devices": token.devices}
+        detail = {name: pks for name, pks in narrowed.items() if pks is not None}
+        audit.note(f"token.{done}", named, {"access": str(token.access), **detail})
+        return
+    shown: dict[Fleet | None, list[str]] = {}
+    for device in Device.objects.filter(pk__in=token.devices or ()).select_related("fleet").order_by("key"):
+        shown.setdefault(device.fleet, []).append(device.key)
+    for fleet, keys in (shown or {None: []}).items():
+        audit.note(f"link.{done}", named, {"by": token.user.username, "devices": keys}, fleet=fleet)

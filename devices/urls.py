@@ -17,6 +17,7 @@ from devices.api import (
     rejects,
     repairs,
     series,
+    shares,
     storage,
     tokens,
 )
@@ -48,6 +49,8 @@ urlpatterns = [
     path("rejects/replay/", rejects.Replays.as_view(), name="replays"),
     path("rejects/<int:pk>/", rejects.OneReject.as_view(), name="reject"),
     path("rejects/<int:pk>/replay/", rejects.Replay.as_view(), name="replay"),
+    path("shares/", shares.Shares.as_view(), name="shares"),
+    path("shares/<slug:share>/", shares.OneShare.as_view(), name="share"),
     path("storage/", storage.Storage.as_view(), name="storage"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),

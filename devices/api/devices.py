@@ -167,6 +167,8 @@ class WholeDevice(DeviceShape, LimitsShape):
 class Devices(View):
     """The devices that one may see."""
 
+    for_links = True
+
     @extend_schema(operation_id="devices_list", parameters=[DevicesAsked], responses=paged("Device", DeviceShape))
     def get(self, request: Request) -> Response:
         """List devices by key."""
@@ -193,6 +195,8 @@ class Devices(View):
 
 class OneDevice(View):
     """One device."""
+
+    for_links = True
 
     @extend_schema(responses=WholeDevice)
     def get(self, request: Request, key: str) -> Response:

@@ -46,6 +46,8 @@ class ExportAsked(Between):
 class Export(View):
     """The frames of a device as a file."""
 
+    for_links = True
+
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:  # noqa: ANN401, ARG002, FBT001, FBT002  as the framework has it
         """Choose by `format` alone, whatever is accepted; what is refused is JSON."""
         return JSONRenderer(), JSONRenderer.media_type

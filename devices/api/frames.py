@@ -75,6 +75,8 @@ class FramesShape(Shape):
 class Frames(Waiting):
     """The journal of a device."""
 
+    for_links = True
+
     http_method_names = ["get", "head"]
 
     @extend_schema(parameters=[FramesAsked], responses=FramesShape)

@@ -28,7 +28,13 @@ class Paged(Strict):
     cursor = serializers.CharField(required=False, help_text="`next` of the page before")
 
 
-def page(rows: QuerySet[Row, Any], by: tuple[str, ...], shape: type[Shape], asked: dict[str, Any]) -> Response:
+def page(
+    rows: QuerySet[Row, Any],
+    by: tuple[str, ...],
+    shape: type[Shape],
+    asked: dict[str, Any],
+    context: dict[str, Any] | None = None,
+) -> Response:
     """Answer one page in the order `by`: fields all forwards or all backwards ("-"), unique with the last of them."""
     salt = "page " + " ".join(by)
     if "cursor" in asked:
@@ -37,7 +43,7 @@ def page(rows: QuerySet[Row, Any], by: tuple[str, ...], shape: type[Shape], aske
     shown = found[: asked["limit"]]
     more = len(found) > len(shown)
     cursor = signing.dumps([_plain(shown[-1], name) for name in by], salt=salt) if more else None
-    return Response({"results": shape(shown, many=True).data, "next": cursor})
+    return Response({"results": shape(shown, many=True, context=context or {}).data, "next": cursor})
 
 
 def paged(name: str, shape: type[Shape]) -> serializers.Serializer[Any]:

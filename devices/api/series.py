@@ -65,6 +65,8 @@ class SeriesShape(Shape):
 class Series(View):
     """A metric of a device over time."""
 
+    for_links = True
+
     @extend_schema(parameters=[SeriesAsked], responses=SeriesShape)
     def get(self, request: Request, key: str) -> Response:
         """Answer with buckets, each exact, however long the range is."""

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 
 from devices import tokens
+from devices.models import Token
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
     from rest_framework.request import Request
-
-    from devices.models import Token
+    from rest_framework.views import APIView
 
 WORD = "Token"
 
@@ -36,6 +37,16 @@ class ByToken(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002  the framework's signature
         """Ask for a token: the first challenge makes a refusal 401, not 403."""
         return WORD
+
+
+class SignedIn(IsAuthenticated):
+    """Whoever is somebody. Who came by a share link reads what says so of itself (`for_links`), and nothing else."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Let them in, or not. What is no reading takes a role that no link has."""
+        by_link = isinstance(request.auth, Token) and request.auth.link
+        hidden = by_link and request.method in SAFE_METHODS and not getattr(view, "for_links", False)
+        return super().has_permission(request, view) and not hidden
 
 
 class ByTokenInSchema(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # it has no types

@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bridge", "dashboard", "alarms", "simulators"),
     ("devices.urls", "devices.management", "devices.apps", "devices.witness"),
     ("devices.api", "devices.admin"),
-    ("devices.replay", "devices.invitations"),
+    ("devices.replay", "devices.invitations", "devices.shares"),
     (
         "devices.intake",
         "devices.history.series",

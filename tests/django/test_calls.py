@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -17,10 +18,10 @@ from rest_framework.test import APIClient
 
 from dashboard import calls, permits, protocol
 from dashboard.protocol import Call
-from devices import commands, registry
+from devices import commands, invitations, registry, tokens
 from devices.errors import Refusal
 from devices.history import repairs
-from devices.models import Device, Reject, Token
+from devices.models import Device, Reject, Role, Token
 from devices.urls import urlpatterns
 from tests.django.conftest import NOW, PASSWORD, refuse
 from tests.django.live import PATIENCE_S, publish, signed_in
@@ -44,11 +45,13 @@ BODIES: dict[str, Any] = {
     "fleet": {"keep_raw": 30},
     "members": {"user": "charlie", "role": "viewer"},
     "replays": {"reason": "not_json"},
+    "invitations": {"role": "operator", "name": "Dora"},
+    "shares": {"devices": ["pump-1"], "name": "Open day"},
 }
 QUERIES: dict[str, str] = {"rejects": "?device=pump-1"}
 UNSAFE = ("post", "put", "patch", "delete")
 # What differs from one time to the next: secrets, numbers that are drawn, instants.
-DICE = frozenset(("token", "secret", "id", "at", "undone_at", "created_at", "changed_at", "expires_at", "since"))
+DICE = frozenset(("token", "secret", "id", "at", "undone_at", "created_at", "changed_at", "expires_at", "since", "url"))
 CAST = ("vera", "bob", "alice", "charlie")
 
 
@@ -88,6 +91,7 @@ def there(pump: Device, kettle: Device, alice: User, bob: User, vera: User, char
     command, _ = commands.issue(pump, "relay", "on", user=bob, now=NOW)
     repair = repairs.mark(pump, repairs.Range(None, NOW, NOW + 1), "why", alice, NOW)
     mine = Token.objects.create(alice)[0]
+    link = tokens.share(alice, [pump], "", timedelta(days=1))[0]
     return {
         "<str:key>": "pump-1",
         "<int:repair>": str(repair.pk),
@@ -96,6 +100,8 @@ def there(pump: Device, kettle: Device, alice: User, bob: User, vera: User, char
         "<str:username>": "vera",
         "<int:pk>": str(Reject.objects.get().pk),
         "<slug:token>": mine.token_key,
+        "<slug:share>": link.token_key,
+        "<int:invitation>": str(invitations.make(alice, pump.fleet, Role.VIEWER)[0].pk),
     }
 
 

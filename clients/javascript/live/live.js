@@ -205,9 +205,14 @@ export class Live {
     this.#drop();
     const now = this.world.now();
     const pause = this.#pause(code);
-    this.#become(state.closed(this.state, { code, reason: REASONS[code], retryAt: pause === null ? 0 : now + pause }, now));
+    this.#become(state.closed(this.state, { code, reason: this.#reason(code), retryAt: pause === null ? 0 : now + pause }, now));
     if (pause === 0) this.#open();
     else if (pause !== null) this.world.later(() => this.tick(), pause);
+  }
+
+  /** Why there is no next try. @param {number} code */
+  #reason(code) {
+    return this.token && code === CLOSE.SIGNED_OUT ? "not known any more" : REASONS[code];
   }
 
   /** How long to wait before the next try; null: there is none. @param {number} code */

@@ -3,9 +3,10 @@
 import { latencies } from "../live/hops.js";
 import { connect } from "../live/index.js";
 import { shownOf } from "./hoplist.js";
-import { byId, element, write } from "./page.js";
+import { byId, element, given, over, write } from "./page.js";
 import * as rail from "./rail.js";
 
+const ENDED = "This link has expired or was revoked: what is shown here is what was known. Ask whoever sent it for another one.";
 // How often the open panel asks; a closed one asks nothing.
 const ASK_MS = 2000;
 
@@ -18,9 +19,12 @@ const ASK_MS = 2000;
  */
 export function connected(draw = () => undefined) {
   const panel = byId("path");
+  const { token } = given();
   let open = false;
   const hub = connect({
+    ...(token ? { token, url: "/ws/v1/live/?hello" } : {}),
     onChange: (state, news) => {
+      if (token && state.link.phase === "refused") over(ENDED);
       draw(state, news);
       rail.show(state, Date.now());
       if (open) show(panel, state);

@@ -38,7 +38,7 @@ function added(key) {
   const row = /** @type {HTMLElement} */ (/** @type {DocumentFragment} */ (template.content.cloneNode(true)).firstElementChild);
   row.dataset.key = key;
   const one = adopt(row, [], []);
-  one.parts.name.setAttribute("href", `/devices/${encodeURIComponent(key)}/`);
+  one.parts.name.setAttribute("href", `${page.at}${encodeURIComponent(key)}/`);
   write(one.parts.key, key);
   const after = [...rows.children].find((other) => (other.getAttribute("data-key") ?? "") > key);
   rows.insertBefore(row, after ?? null);

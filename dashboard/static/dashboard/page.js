@@ -41,11 +41,26 @@ export function write(part, text) {
   if (part && part.textContent !== text) part.textContent = text;
 }
 
+let lasting = "";
+
 /** Say on the page what happened to it; empty: nothing any more. @param {string} text */
 export function notice(text) {
   const part = byId("notice");
-  if (part.hidden === Boolean(text)) part.hidden = !text;
-  write(part, text);
+  const said = lasting || text;
+  if (part.hidden === Boolean(said)) part.hidden = !said;
+  write(part, said);
+}
+
+/** Say that the page is over, whatever else there is to say. @param {string} text */
+export function over(text) {
+  lasting = text;
+  notice("");
+}
+
+/** What a request has to bring where the page is seen by a share link, and not by a session. */
+export function credentials() {
+  const { token } = given();
+  return /** @type {Record<string, string>} */ (token ? { Authorization: `Token ${token}` } : {});
 }
 
 /** Let a part flash once. @param {Element} part */
@@ -134,7 +149,7 @@ const asking = new Map();
  */
 export function ask(key) {
   if (!asking.has(key)) {
-    const answer = fetch(`/devices/${encodeURIComponent(key)}/state.json`, { headers: { Accept: "application/json" } })
+    const answer = fetch(`${given().at}${encodeURIComponent(key)}/state.json`, { headers: { Accept: "application/json" } })
       .then((response) => (response.ok && !response.redirected ? response.json() : null))
       .catch(() => null)
       .finally(() => asking.delete(key));

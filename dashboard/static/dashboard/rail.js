@@ -17,7 +17,7 @@ const SHORT_CUT_MS = 8000;
 const ENDED = /** @type {Record<string, string>} */ ({
   permission_revoked: "what this page shows is gone, or you may not see it any more",
 });
-const REFUSED = /** @type {Record<number, string>} */ ({ 4401: "reload to sign in" });
+const REFUSED = /** @type {Record<string, string>} */ ({ "signed out": "reload to sign in" });
 
 /** @typedef {{state: "live" | "catching" | "replay" | "down", word: string, detail: string}} Rail */
 /** @typedef {import("../live/types.js").State} State */
@@ -30,7 +30,7 @@ const REFUSED = /** @type {Record<number, string>} */ ({ 4401: "reload to sign i
  */
 export function railOf(state, now) {
   const { link, subs } = state;
-  if (link.phase === "refused") return { state: "down", word: link.reason || "not live", detail: REFUSED[link.code] ?? "" };
+  if (link.phase === "refused") return { state: "down", word: link.reason || "not live", detail: REFUSED[link.reason] ?? "" };
   if (link.phase !== "up") return cut(link, now);
   if (overdue(link, now) && now - link.heardAt > OVERDUE_MS) {
     return { state: "down", word: `stale since ${clock(link.heardAt, { seconds: false })}`, detail: "the hub does not answer" };

@@ -2,7 +2,7 @@
 // now: what had come before it is read once, what follows comes by a subscription of its own, while the live one rests.
 
 import { fromUtc, stamp } from "./format.js";
-import { byId, element, write } from "./page.js";
+import { byId, credentials, element, write } from "./page.js";
 
 const LIVE = "main";
 const SPEEDS = [1, 10, 60, 600];
@@ -221,7 +221,7 @@ export class Scrubber {
   async #fetch(what, asked, read) {
     const query = new URLSearchParams(Object.entries(asked).map(([name, value]) => [name, String(value)]));
     try {
-      const answer = await fetch(`/api/v1/devices/${encodeURIComponent(this.stage.key)}/${what}/?${query}`);
+      const answer = await fetch(`/api/v1/devices/${encodeURIComponent(this.stage.key)}/${what}/?${query}`, { headers: credentials() });
       return answer.ok ? await read(answer) : null;
     } catch {
       return null; // the rail says that the hub is away
