@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import Error as DatabaseError
 
+from bridge.anchor import Anchor
 from bridge.announcer import Announcer
 from bridge.book import Book, OpenAccounts
 from bridge.listener import Listener
@@ -69,6 +70,7 @@ class Worker:
         self.listener = Listener(url, f"{client_id}-in", self.book, self.tell, lead)
         self.sender = Sender(url, f"{client_id}-out", self.threads)
         self.notices = Notices()
+        self.anchor = Anchor()
         self.stopping = asyncio.Event()
         # Set once we hear what is said in the groups: a `watch` before that would be lost.
         self._in_groups = asyncio.Event()
@@ -204,11 +206,12 @@ class Worker:
                 slow_at = time.monotonic() if slow else slow_at
 
     async def sweep_once(self, *, slow: bool) -> None:
-        """Heal: expire commands, send those whose doorbell was lost; less often also presence and the registry."""
+        """Heal: expire commands, send those whose doorbell was lost; less often presence, audit and registry too."""
         await self.threads.run(commands.sweep, now_ms())
         self.sender.ring()
         if slow:
             await self.threads.run(standing.sweep, now_ms(), self.listener.hearing_since)
+            await self.threads.run(self.anchor.drop)
             self._registry_news.set()
 
     # -- the pulse

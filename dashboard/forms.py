@@ -8,7 +8,7 @@ from django import forms
 from django.contrib.auth.forms import AuthenticationForm, UserCreationForm
 from django.contrib.auth.models import User
 
-from devices import registry
+from devices import entries, registry
 from devices.history import repairs
 from devices.models import Device, Fleet, Role
 
@@ -134,6 +134,42 @@ class Instant(forms.DateTimeField):
     widget = forms.DateTimeInput(
         attrs={"class": "form-control", "type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S"
     )
+
+
+class Sift(Dressed, forms.Form):
+    """Which entries of the audit to show; empty is all."""
+
+    fleet = forms.ModelChoiceField(Fleet.objects.none(), to_field_name="slug", required=False, empty_label="all")
+    by = forms.CharField(label="Who", max_length=150, required=False)
+    action = forms.ChoiceField(label="What", required=False)
+    since = Instant(label="From", required=False)
+    until = Instant(label="To", required=False)
+
+    def __init__(self, *args: Any, user: Any, **kwargs: Any) -> None:  # noqa: ANN401  Django's own signature
+        super().__init__(*args, **kwargs)
+        fleet, action = self.fields["fleet"], self.fields["action"]
+        assert isinstance(fleet, forms.ModelChoiceField)
+        assert isinstance(action, forms.ChoiceField)
+        fleet.queryset = registry.fleets_of(user, Role.MANAGER).order_by("name")
+        kinds = sorted({name.partition(".")[0] for name in entries.WORDS})
+        action.choices = [("", "all"), *((kind, kind.replace("_", " ")) for kind in kinds)]
+
+    @property
+    def chosen(self) -> entries.Chosen:
+        """What was filled in."""
+        asked = {name: value for name, value in self.cleaned_data.items() if value}
+        chosen: entries.Chosen = {}
+        if "fleet" in asked:
+            chosen["fleet"] = asked["fleet"].pk
+        if "by" in asked:
+            chosen["by"] = asked["by"]
+        if "action" in asked:
+            chosen["action"] = asked["action"]
+        if "since" in asked:
+            chosen["since"] = _ms(asked["since"])
+        if "until" in asked:
+            chosen["until"] = _ms(asked["until"])
+        return chosen
 
 
 class MarkBad(forms.Form):

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from dashboard import inbox, people, share, sharing, views
+from dashboard import entries, inbox, people, share, sharing, views
 from dashboard.invitation import invitation
 
 urlpatterns = [
@@ -14,6 +14,7 @@ urlpatterns = [
     path("rejects/", inbox.inbox, name="rejects"),
     path("rejects/replay/", inbox.replay_rejects, name="replay-rejects"),
     path("rejects/discard/", inbox.discard_rejects, name="discard-rejects"),
+    path("audit/", entries.audit, name="audit"),
     path("fleets/<slug:slug>/", people.people, name="people"),
     path("fleets/<slug:slug>/members/", people.admit, name="admit"),
     path("fleets/<slug:slug>/members/dismiss/", people.dismiss, name="dismiss"),

@@ -18,8 +18,10 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from devices import dump, registry, rejects, replay
 from devices.errors import Refusal
 from devices.models import Command, CommandEvent, Device, Fleet, Membership, Metric, Reject
+from devices.noting import Noted
 
 if TYPE_CHECKING:
+    from django.contrib.admin.options import _FieldOpts
     from django.db.models import QuerySet
     from django.http import HttpRequest
     from django.utils.safestring import SafeString
@@ -60,7 +62,7 @@ class Members(TabularInline):  # type: ignore[misc]  # unfold has no types
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]  # unfold has no types
+class UserAdmin(Noted, DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]  # unfold has no types
     """People, and their roles in fleets."""
 
     form = UserChangeForm
@@ -73,14 +75,14 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]  #
         return self.inlines if obj else ()
 
 
-KEPT = (
+KEPT: tuple[str, _FieldOpts] = (
     "What is kept, in days",
     {
         "fields": ("keep_raw", "keep_minute", "keep_hour", "keep_day"),
         "description": "Of a device, empty means as its fleet says; of a fleet, for ever.",
     },
 )
-SENT = (
+SENT: tuple[str, _FieldOpts] = (
     "What a device may send",
     {
         "fields": ("rate", "burst"),
@@ -91,7 +93,7 @@ SENT = (
 
 
 @admin.register(Fleet)
-class FleetAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class FleetAdmin(Noted, ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Fleets with their members."""
 
     list_display = ("name", "slug")

@@ -8,3 +8,7 @@ class DevicesConfig(AppConfig):
 
     name = "devices"
     verbose_name = "Telemetry Hub"
+
+    def ready(self) -> None:
+        """Hear of who signs in."""
+        from devices import signins  # noqa: F401, PLC0415  it needs the models

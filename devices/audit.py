@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +18,12 @@ from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
+from django.db.models import Max
 
 from devices.models import AuditEntry, AuditHead, Token
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 # Entries that are linked in one transaction, and looked through at once.
 BATCH: Final = 1_000
-_FIELDS: Final = ("seq", "at", "user", "by", "via", "fleet", "fleet_name", "action", "target", "detail")
+FIELDS: Final = ("seq", "at", "user", "by", "via", "fleet", "fleet_name", "action", "target", "detail")
 
 
 class Actor(NamedTuple):
@@ -98,6 +99,8 @@ def note(
 
 def link() -> int:
     """Put what is not in the chain yet at its end, and return how many those were. One at a time does it."""
+    if not AuditEntry.objects.filter(seq=None).exists():
+        return 0  # without the lock, which SQLite has one of
     with transaction.atomic():
         AuditHead.objects.get_or_create(pk=1)
         head = AuditHead.objects.select_for_update().get(pk=1)
@@ -113,22 +116,33 @@ def link() -> int:
 
 
 def digest(row: AuditEntry, before: str) -> str:
-    """Return an entry's digest: SHA-256 of the one before (hexadecimal) and of its fields as a JSON array, sorted."""
-    told = msgspec.json.encode([getattr(row, field) for field in _FIELDS], order="sorted")
-    return hashlib.sha256(before.encode() + told).hexdigest()
+    """Return an entry's digest: SHA-256 of the one before (hexadecimal) and of its fields as JSON (`sealed`)."""
+    return hashlib.sha256((before + sealed(row)).encode()).hexdigest()
+
+
+def sealed(row: AuditEntry) -> str:
+    """Write an entry's fields as the digest takes them: a JSON array, in ASCII, keys sorted, without blanks."""
+    return json.dumps([getattr(row, field) for field in FIELDS], sort_keys=True, separators=(",", ":"))
 
 
 class Broken(Exception):
     """The chain does not hold; the message says where, and what that means."""
 
 
-def verify() -> AuditHead:
-    """Check every entry; return how far the chain goes, or raise Broken."""
+def link_all() -> None:
+    """Put all that is there into the chain."""
     while link() == BATCH:
         pass
-    head = AuditHead.objects.get(pk=1)
+
+
+def verify() -> AuditHead:
+    """Check every entry; return how far the chain goes, or raise Broken."""
+    link_all()
+    newest = AuditEntry.objects.aggregate(newest=Max("seq"))["newest"] or 0
+    # Read after what is compared with it: it goes on meanwhile.
+    head, _ = AuditHead.objects.get_or_create(pk=1)
     seq, before = 0, ""
-    for row in AuditEntry.objects.exclude(seq=None).order_by("seq").iterator(BATCH):
+    for row in AuditEntry.objects.filter(seq__lte=head.seq).order_by("seq").iterator(BATCH):
         if row.seq != seq + 1:
             raise Broken(f"Entry {seq + 1} is missing: somebody took it out.")
         seq, before = row.seq, digest(row, before)
@@ -136,6 +150,8 @@ def verify() -> AuditHead:
             raise Broken(f"Entry {seq} is not as it was written: somebody changed it.")
     if (seq, before) != (head.seq, head.digest):
         raise Broken(f"The chain ends at entry {seq}, and went on to {head.seq}: somebody took its end away.")
+    if newest > head.seq:
+        raise Broken(f"The chain ends at entry {head.seq}, and entry {newest} stands behind it: somebody added it.")
     if head.seq and not hmac.compare_digest(head.seal, _seal(head)):
         raise Broken("The seal does not fit: the chain was made anew by somebody else, or SECRET_KEY was changed.")
     return head
@@ -153,4 +169,4 @@ def _key(secret_key: str) -> bytes:
 
 def told(row: AuditEntry) -> dict[str, Any]:
     """Return an entry as it is shown and exported."""
-    return {field: getattr(row, field) for field in (*_FIELDS, "digest")}
+    return {field: getattr(row, field) for field in (*FIELDS, "digest")}

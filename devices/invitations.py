@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
 
-from devices import audit, members, offers, registry
+from devices import audit, members, offers
 from devices.errors import Refusal
 from devices.models import Invitation, Role
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from devices.models import Fleet, Membership
 
+LASTS: Final = timedelta(days=7)
 LONGEST: Final = timedelta(days=31)
 # Nobody waits for more people at once; a program that errs makes no more than these.
 OPEN: Final = 100
@@ -24,12 +25,10 @@ OPEN: Final = 100
 
 def of(fleet: Fleet) -> QuerySet[Invitation]:
     """Select the invitations into a fleet that wait for somebody, newest first."""
-    return offers.opened(Invitation).filter(fleet=fleet).select_related("made_by").order_by("-created_at", "-pk")
+    return offers.opened(Invitation).filter(fleet=fleet).order_by("-created_at", "-pk")
 
 
-def make(
-    user: User, fleet: Fleet, role: Role, name: str = "", lasts: timedelta = offers.LASTS
-) -> tuple[Invitation, str]:
+def make(user: User, fleet: Fleet, role: Role, name: str = "", lasts: timedelta = LASTS) -> tuple[Invitation, str]:
     """Invite somebody, and return the invitation with its code, which is told this once."""
     if not timedelta(0) < lasts <= LONGEST:
         message = f"An invitation lasts at most {LONGEST.days} days."
@@ -45,13 +44,13 @@ def make(
 
 def find(code: str) -> Invitation:
     """Return an invitation that can be accepted, or refuse."""
-    return _still_good(offers.find(Invitation, code))
+    return offers.find(Invitation, code)
 
 
 def accept(user: User, code: str) -> Membership:
     """Make the user a member. Who is as much already is told so, and the invitation stays for whom it is meant."""
     with transaction.atomic():
-        invitation = _still_good(offers.redeem(Invitation, code))
+        invitation = offers.redeem(Invitation, code)
         audit.note("invitation.accepted", _named(invitation), {"role": invitation.role}, fleet=invitation.fleet)
         membership = members.join(invitation.fleet, user, Role(invitation.role))
         invitation.used_by = user
@@ -67,13 +66,6 @@ def revoke(fleet: Fleet, pk: int) -> None:
             raise Refusal("not_found", "There is no such invitation; it was used, has expired, or was revoked.", 404)
         audit.note("invitation.revoked", _named(invitation), {"role": invitation.role}, fleet=fleet)
         invitation.delete()
-
-
-def _still_good(invitation: Invitation) -> Invitation:
-    """Refuse what its maker could not give any more."""
-    if not registry.fleets_of(invitation.made_by, Role.MANAGER).filter(pk=invitation.fleet_id).exists():
-        raise offers.unknown()
-    return invitation
 
 
 def _named(invitation: Invitation) -> str:

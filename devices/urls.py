@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from devices.api import (
     commands,
     devices,
+    entries,
     events,
     export,
     fleets,
@@ -51,6 +52,7 @@ urlpatterns = [
     path("rejects/<int:pk>/replay/", rejects.Replay.as_view(), name="replay"),
     path("shares/", shares.Shares.as_view(), name="shares"),
     path("shares/<slug:share>/", shares.OneShare.as_view(), name="share"),
+    path("audit/", entries.Entries.as_view(), name="audit"),
     path("storage/", storage.Storage.as_view(), name="storage"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),

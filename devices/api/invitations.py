@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import invitations, offers, registry
+from devices import invitations, registry
 from devices.api.asked import Instant, Shape, Strict, View, body, query, user_of
 from devices.api.pages import Paged, page, paged
 from devices.models import Role
@@ -59,7 +59,7 @@ class Invitations(View):
         user = user_of(request)
         fleet = registry.find_fleet(user, slug, Role.MANAGER)
         asked = body(request, InvitationAsked)
-        lasts = timedelta(seconds=asked["expires_in_s"]) if "expires_in_s" in asked else offers.LASTS
+        lasts = timedelta(seconds=asked["expires_in_s"]) if "expires_in_s" in asked else invitations.LASTS
         invitation, code = invitations.make(user, fleet, asked["role"], asked["name"], lasts)
         url = request.build_absolute_uri(reverse("invitation", args=[code]))
         return Response({**InvitationShape(invitation).data, "url": url}, status=201)

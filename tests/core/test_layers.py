@@ -23,6 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bridge", "dashboard", "alarms", "simulators"),
     ("devices.urls", "devices.management", "devices.apps", "devices.witness"),
     ("devices.api", "devices.admin"),
+    ("devices.noting", "devices.signins"),
     ("devices.replay", "devices.invitations", "devices.shares"),
     (
         "devices.intake",
@@ -31,7 +32,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.history.retention",
         "devices.history.storage",
     ),
-    ("devices.commands", "devices.rejects", "devices.members", "devices.notes", "devices.tokens", "devices.offers"),
+    (
+        "devices.commands",
+        "devices.rejects",
+        "devices.members",
+        "devices.notes",
+        "devices.tokens",
+        "devices.offers",
+        "devices.entries",
+    ),
     ("devices.registry",),
     ("devices.history.rollups",),
     ("devices.telemetry", "devices.history.repairs"),
@@ -60,6 +69,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.history",
         "devices.history.buckets",
         "devices.numbering",
+        "devices.tables",
         "devices.dump",
     ),
 )
