@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm, UserCreationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, UserCreationForm
 from django.contrib.auth.models import User
 
 from devices import entries, registry
 from devices.history import repairs
-from devices.models import Device, Fleet, Role
+from devices.models import Device, DeviceRole, Fleet, Role
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,10 +27,10 @@ else:
 
 
 class Dressed(Form):
-    """Gives a form's fields the look of the rest."""
+    """Gives a form's fields the look of the rest, and ids of their own: a page may have several forms."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  Django's own signature
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"auto_id": f"{type(self).__name__.lower()}_%s", **kwargs})
         for field in self.fields.values():
             select = isinstance(field.widget, forms.Select)
             field.widget.attrs.setdefault("class", "form-select" if select else "form-control")
@@ -44,6 +44,53 @@ class NewPerson(Dressed, PersonForm):
     """An account for who was invited. It shows the rules for passwords before they are broken."""
 
 
+class ChangePassword(Dressed, PasswordChangeForm):
+    """The old password, and a new one by the rules, which are shown before they are broken."""
+
+
+class MakeToken(Dressed, forms.Form):
+    """What a token is for, and what it is good for. It takes the password: a page that was left open makes none."""
+
+    name = forms.CharField(max_length=128, widget=forms.TextInput(attrs={"placeholder": "Grafana"}))
+    access = forms.ChoiceField(
+        label="It may at most", choices=[("read", "look"), ("command", "command"), ("manage", "change")]
+    )
+    fleets = forms.ModelMultipleChoiceField(
+        Fleet.objects.none(),
+        to_field_name="slug",
+        required=False,
+        help_text="Good for their devices alone. None chosen here and below: for all that you may see.",
+        widget=forms.SelectMultiple(attrs={"size": 4}),
+    )
+    devices = forms.ModelMultipleChoiceField(
+        Device.objects.none(),
+        to_field_name="key",
+        required=False,
+        help_text="Good for these devices alone, or besides those of the fleets.",
+        widget=forms.SelectMultiple(attrs={"size": 4}),
+    )
+    days = forms.TypedChoiceField(
+        label="Valid for",
+        coerce=int,
+        choices=[(1, "a day"), (31, "a month"), (90, "90 days"), (365, "a year")],
+        initial=90,
+    )
+    password = forms.CharField(
+        label="Your password",
+        strip=False,
+        max_length=4096,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+    def __init__(self, *args: Any, user: Any, **kwargs: Any) -> None:  # noqa: ANN401  Django's own signature
+        super().__init__(*args, **kwargs)
+        fleets, devices = self.fields["fleets"], self.fields["devices"]
+        assert isinstance(fleets, forms.ModelMultipleChoiceField)
+        assert isinstance(devices, forms.ModelMultipleChoiceField)
+        fleets.queryset = registry.fleets_of(user).order_by("name")
+        devices.queryset = registry.visible_to(user).order_by("key")
+
+
 class Invite(Dressed, forms.Form):
     """What somebody is invited to be."""
 
@@ -54,6 +101,36 @@ class Invite(Dressed, forms.Form):
     days = forms.TypedChoiceField(
         label="Valid for", coerce=int, choices=[(1, "a day"), (7, "a week"), (31, "a month")], initial=7
     )
+
+
+class MakeFleet(Dressed, forms.Form):
+    """A new fleet. The slug's rules are the registry's, which says what is wrong with one."""
+
+    name = forms.CharField(max_length=128, widget=forms.TextInput(attrs={"placeholder": "Greenhouse"}))
+    slug = forms.CharField(
+        max_length=63,
+        help_text="Its name in addresses: lower case letters, digits, - and _.",
+        widget=forms.TextInput(
+            attrs={"placeholder": "greenhouse", "autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"}
+        ),
+    )
+    manager = forms.CharField(
+        max_length=150,
+        required=False,
+        help_text="User name of its first member. Without one you can invite somebody.",
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"}),
+    )
+
+
+class Except(Dressed, forms.Form):
+    """Who shall be what for one device."""
+
+    user = forms.CharField(
+        label="User name",
+        max_length=150,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+    role = forms.ChoiceField(choices=[*Role.choices, (DeviceRole.NONE, "None: it is hidden from them")])
 
 
 class Share(Dressed, forms.Form):
@@ -80,7 +157,7 @@ class Share(Dressed, forms.Form):
 
 
 class Admit(Dressed, forms.Form):
-    """Who shall be what in a fleet, or for a device."""
+    """Who shall be what in a fleet."""
 
     user = forms.CharField(
         label="User name",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.models import User
@@ -50,7 +51,7 @@ def _accepted(request: HttpRequest, code: str, form: NewPerson) -> None:
             with audit.acting(audit.person(user, "invitation")):
                 audit.note("user.made", user.get_username())
                 membership = invitations.accept(user, code)
-        login(request, user, "django.contrib.auth.backends.ModelBackend")
+        login(request, user, settings.AUTHENTICATION_BACKENDS[-1])  # the one that knows passwords
     messages.success(request, f"You are {membership.role} of {membership.fleet} now.")
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from django.shortcuts import render
+from django.core.exceptions import PermissionDenied
+from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from dashboard.forms import Admit, Invite, Share
+from dashboard.forms import Admit, Except, Invite, MakeFleet, Share
 from dashboard.pages import page, told
 from dashboard.sharing import listed
-from devices import invitations, members, registry
+from devices import invitations, members, registry, rights
 from devices.errors import Refusal
 from devices.models import DeviceRole, Role
 
@@ -28,6 +29,24 @@ if TYPE_CHECKING:
 def people(request: HttpRequest, slug: str) -> HttpResponse:
     """Show who is in the fleet, and who may come."""
     return _shown(request, _managed(request, slug))
+
+
+@page
+@require_http_methods(["GET", "POST"])
+def make_fleet(request: HttpRequest) -> HttpResponse:
+    """Make a fleet; for administrators."""
+    if not rights.administers(cast("User", request.user)):
+        raise PermissionDenied("Making a fleet is for administrators; ask one.")
+    form = MakeFleet(request.POST or None)
+    if form.is_valid():
+        asked = form.cleaned_data
+        try:
+            fleet = members.make_fleet(asked["slug"], asked["name"], asked["manager"] or None)
+        except Refusal as refusal:
+            form.add_error("manager" if refusal.code == "user_unknown" else "slug", refusal.message)
+        else:
+            return redirect("people", fleet.slug)
+    return render(request, "dashboard/make_fleet.html", {"form": form})
 
 
 @page
@@ -88,6 +107,36 @@ def revoke_invitation(request: HttpRequest, slug: str, invitation: int) -> HttpR
         return "The invitation is revoked; its link leads nowhere any more."
 
     return told(request, f"{reverse('people', args=[slug])}#invitations", done)
+
+
+@page
+@require_POST
+def except_for(request: HttpRequest, key: str) -> HttpResponse:
+    """Give somebody another role for one device."""
+    device = registry.find(cast("User", request.user), key, Role.MANAGER)
+    name, role = request.POST.get("user", ""), request.POST.get("role", "")
+
+    def done() -> str:
+        if not Except(request.POST).is_valid():
+            raise Refusal("invalid", "Say who, by their user name, and which role.")
+        members.except_for(device, name.strip(), role)
+        return f"{name} {f'is {role} of' if role != DeviceRole.NONE else 'does not see'} {device} now."
+
+    return told(request, f"{reverse('device', args=[key])}#roles", done)
+
+
+@page
+@require_POST
+def end_exception(request: HttpRequest, key: str) -> HttpResponse:
+    """Have somebody be for a device what they are in its fleet."""
+    device = registry.find(cast("User", request.user), key, Role.MANAGER)
+    name = request.POST.get("user", "")
+
+    def done() -> str:
+        members.end_exception(device, name)
+        return f"{name} is for {device} what they are in {device.fleet}."
+
+    return told(request, f"{reverse('device', args=[key])}#roles", done)
 
 
 def _managed(request: HttpRequest, slug: str) -> Fleet:

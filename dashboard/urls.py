@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from dashboard import entries, inbox, people, share, sharing, views
+from dashboard import account, entries, inbox, people, share, sharing, views
 from dashboard.invitation import invitation
 
 urlpatterns = [
@@ -14,7 +14,12 @@ urlpatterns = [
     path("rejects/", inbox.inbox, name="rejects"),
     path("rejects/replay/", inbox.replay_rejects, name="replay-rejects"),
     path("rejects/discard/", inbox.discard_rejects, name="discard-rejects"),
+    path("account/", account.account, name="account"),
+    path("account/password/", account.change_password, name="change-password"),
+    path("tokens/", account.own_tokens, name="tokens"),
+    path("tokens/<slug:token>/revoke/", account.revoke_token, name="revoke-token"),
     path("audit/", entries.audit, name="audit"),
+    path("fleets/", people.make_fleet, name="make-fleet"),
     path("fleets/<slug:slug>/", people.people, name="people"),
     path("fleets/<slug:slug>/members/", people.admit, name="admit"),
     path("fleets/<slug:slug>/members/dismiss/", people.dismiss, name="dismiss"),
@@ -30,5 +35,7 @@ urlpatterns = [
     path("devices/<str:key>/state.json", views.device_state, name="device-state"),
     path("devices/<str:key>/repairs/", views.mark_bad, name="mark-bad"),
     path("devices/<str:key>/repairs/<int:repair>/undo/", views.undo_repair, name="undo-repair"),
+    path("devices/<str:key>/roles/", people.except_for, name="except-for"),
+    path("devices/<str:key>/roles/end/", people.end_exception, name="end-exception"),
     path("devices/<str:key>/secret/", views.new_secret, name="new-secret"),
 ]

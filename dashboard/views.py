@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dashboard import shown
-from dashboard.forms import AddDevice, MarkBad, Share, SignIn
+from dashboard.forms import AddDevice, Except, MarkBad, Share, SignIn
 from dashboard.pages import page
 from dashboard.sharing import listed
 from devices import numbering, registry, rejects, wire
@@ -193,6 +193,8 @@ def _device_context(request: HttpRequest, one: Device) -> dict[str, Any]:
         "may_manage": may_manage,
         "shares": listed(user, itself) if may_manage else [],
         "sharing": Share(devices=itself),
+        "roles": one.roles.select_related("user").order_by("user__username") if may_manage else [],
+        "excepting": Except(),
     }
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
-from devices import audit, rights
+from devices import audit, rights, values
 from devices.errors import Refusal
 from devices.models import Device, DeviceRole, Fleet, Membership, Role
 
@@ -17,6 +17,22 @@ def person(username: str) -> User:
         message = f"There is nobody called {username!r}; invite them, or have an administrator make them."
         raise Refusal("user_unknown", message, fields={"user": "is not known"})
     return user
+
+
+def make_fleet(slug: str, name: str = "", manager: str | None = None) -> Fleet:
+    """Make a fleet, and its first manager if one is named."""
+    if not values.is_key(slug):
+        message = f"The slug {slug!r} must be like a device's key: lower case letters, digits, - and _, at most 63."
+        raise Refusal("invalid", message, fields={"slug": "is not valid"})
+    try:
+        with transaction.atomic():
+            fleet = Fleet.objects.create(slug=slug, name=name or slug)
+            audit.note("fleet.made", slug, {"name": fleet.name}, fleet=fleet)
+            if manager is not None:
+                admit(fleet, manager, Role.MANAGER)
+    except IntegrityError:
+        raise Refusal("slug_taken", f"A fleet {slug!r} exists already; choose another slug.", 409) from None
+    return fleet
 
 
 def admit(fleet: Fleet, username: str, role: Role) -> tuple[Membership, bool]:

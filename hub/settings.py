@@ -215,7 +215,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "ENUM_NAME_OVERRIDES": {"CommandState": "devices.lifecycle.MOVES"},
+    "ENUM_NAME_OVERRIDES": {
+        "CommandState": "devices.lifecycle.MOVES",
+        "RoleEnum": "devices.models.Role",
+        "DeviceRoleEnum": "devices.api.roles.ROLES",
+    },
 }
 
 # --- the rest

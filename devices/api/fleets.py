@@ -9,10 +9,11 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import members, registry
+from devices import members, registry, rights
 from devices.api.asked import Shape, Strict, View, body, query, user_of
 from devices.api.limits import LimitsAsked, LimitsShape
 from devices.api.pages import Paged, page, paged
+from devices.errors import Refusal
 from devices.models import Fleet, Membership, Role
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class MemberAsked(Strict):
     role = serializers.ChoiceField(Role.choices)
 
 
+class FleetAsked(Strict):
+    """A fleet to be made."""
+
+    slug = serializers.CharField(help_text="its name in addresses")
+    name = serializers.CharField(max_length=128, default="", allow_blank=True)
+    manager = serializers.CharField(max_length=150, required=False, help_text="user name of its first member")
+
+
 class Fleets(View):
     """The fleets that one may see."""
 
@@ -54,6 +63,16 @@ class Fleets(View):
     def get(self, request: Request) -> Response:
         """List fleets by slug."""
         return page(_fleets(user_of(request)), ("slug",), FleetShape, query(request, Paged))
+
+    @extend_schema(request=FleetAsked, responses={201: WholeFleet})
+    def post(self, request: Request) -> Response:
+        """Make a fleet, and its first manager; for administrators."""
+        user = user_of(request)
+        if not rights.administers(user):
+            raise Refusal("forbidden", "Making a fleet is for administrators; ask one.", 403)
+        asked = body(request, FleetAsked)
+        fleet = members.make_fleet(asked["slug"], asked["name"], asked.get("manager"))
+        return Response(WholeFleet(_fleets(user).get(pk=fleet.pk)).data, status=201)
 
 
 def _fleets(user: User) -> QuerySet[Fleet]:
