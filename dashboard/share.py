@@ -84,5 +84,5 @@ def _ended(request: HttpRequest) -> HttpResponse:
 
 
 def _shown(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    # Whoever is signed in here besides is nobody to these pages.
-    return render(request, template, {**context, "user": AnonymousUser()}, status=status)
+    # Whoever is signed in here besides is nobody to these pages, and what they were to be told is not for here.
+    return render(request, template, {**context, "user": AnonymousUser(), "messages": ()}, status=status)

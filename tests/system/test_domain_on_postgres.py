@@ -22,6 +22,8 @@ DOMAIN = (
     "exports",
     "presence",
     "exactly_once",
+    "audit",
+    "invitations",
 )
 
 
