@@ -64,6 +64,7 @@ def run(chosen: dict[str, Any], say: Callable[[str], None]) -> bool:
     with embedded.Broker(settings.HUB_DATA, host=chosen["bind"], port=chosen["mqtt_port"]) as broker:
         settings.MQTT_PUBLIC_HOST = options.public_host(chosen["bind"])
         settings.MQTT_PUBLIC_PORT = broker.port
+        settings.MQTT_PUBLIC_TLS = False
         url = mqtt.MqttUrl.parse(broker.url)
         demo = Demo(chosen, say, url, lambda: contextlib.nullcontext(broker.accounts))
         demo.broker = broker
@@ -172,7 +173,7 @@ class Demo:
         """Start the devices as a child; secrets go through the pipe, at whose end it ends."""
         if not self.credentials:
             return
-        where = {"host": self.url.host, "port": self.url.port, "tls": self.url.scheme == "mqtts"}
+        where = {"host": self.url.host, "port": self.url.port, "tls": self.url.scheme == "mqtts", "ca": self.url.ca}
         job = {**where, "scenario": SCENARIO, "devices": self.credentials}
         self.simulators = subprocess.Popen(
             [sys.executable, "-m", "simulators"],

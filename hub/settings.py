@@ -17,12 +17,15 @@ ENV = env.current()
 MQTT = ENV.mqtt_url  # host, port, username, password, tls; None: the demo brings its own broker
 MQTT_PUBLIC_HOST = ENV.mqtt_public_host
 MQTT_PUBLIC_PORT = ENV.mqtt_public_port
+MQTT_PUBLIC_TLS = ENV.mqtt_public_tls
+MQTT_CA = ENV.mqtt_ca  # whom to trust for either; None: whom the system trusts
 BROKER_ACCOUNTS = ENV.broker_accounts
 BRIDGE_SHARE = ENV.bridge_share
 REDIS_URL = ENV.redis_url
 HUB_DATA = ENV.hub_data
 HUB_RATE, HUB_BURST = ENV.hub_rate, ENV.hub_burst
 HUB_ORIGINS = ENV.hub_origins
+HUB_PLAIN = ENV.hub_plain
 
 SECRET_KEY = ENV.secret_key
 DEBUG = ENV.hub_debug

@@ -14,7 +14,7 @@ SECRET = secrets.token_urlsafe(32)
 
 def refusal(tmp_path: Path, **env: str) -> str:
     """What the entry point says before it gives up."""
-    conf = services.mosquitto_conf(tmp_path, services.free_port())
+    conf = services.mosquitto_conf(tmp_path, services.free_port(), services.free_port())
     ended = subprocess.run(
         ["sh", services.ROOT / "mosquitto/entrypoint.sh"],
         env={"PATH": "/usr/sbin:/usr/bin:/bin", "MOSQUITTO_CONF": str(conf), **env},

@@ -57,6 +57,7 @@ def address() -> mqtt.MqttUrl:
         port=given.port,
         username=given.username,
         password=given.password,
+        ca=str(settings.MQTT_CA) if settings.MQTT_CA else None,
     )
 
 
