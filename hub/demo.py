@@ -49,8 +49,6 @@ BRIDGE_END_S: Final = 10
 BROKER_CHECK_S: Final = 1
 # Whoever waits for the address is told why it does not come.
 SAY_WAITING_S: Final = 5
-# In the data folder while a demo runs: where its parts are, for other commands.
-RUNNING: Final = "running.json"
 
 
 def run(chosen: dict[str, Any], say: Callable[[str], None]) -> bool:
@@ -191,7 +189,7 @@ class Demo:
         self.say(f"user: {self.user}")
         self.say(f"password: {self.password}")
         self.say(f"mqtt: {settings.MQTT_PUBLIC_HOST}:{settings.MQTT_PUBLIC_PORT}")
-        (settings.HUB_DATA / RUNNING).write_text(
+        (settings.HUB_DATA / options.RUNNING).write_text(
             json.dumps({"host": self.url.host, "port": self.url.port, "url": url}),
         )
         self.say(f"Hub ready: {url}")
@@ -221,7 +219,7 @@ class Demo:
     async def _end_parts(self) -> None:
         """Stop in the reverse order of the start: devices, then the bridge once it has stored what it has."""
         self.say("Stopping …")
-        (settings.HUB_DATA / RUNNING).unlink(missing_ok=True)
+        (settings.HUB_DATA / options.RUNNING).unlink(missing_ok=True)
         if self.simulators is not None and self.simulators.stdin is not None:
             self.simulators.stdin.close()
             try:

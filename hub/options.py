@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOOPBACK: Final = "127.0.0.1"
+# In the data folder while a demo runs: where its parts are, for other commands.
+RUNNING: Final = "running.json"
 ANY: Final = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not bound
 
 
