@@ -225,7 +225,7 @@ def _mqtt(one: Device) -> dict[str, Any]:
         "host": settings.MQTT_PUBLIC_HOST,
         "port": settings.MQTT_PUBLIC_PORT,
         "tls": settings.MQTT_PUBLIC_TLS,
-        "own_ca": settings.MQTT_CA is not None,
+        "ca": settings.MQTT_CA.read_text(encoding="ascii").strip() if settings.MQTT_CA else "",
         "username": gateway or one.key,
         "topic": wire.topic(one.key, gateway=gateway),
     }

@@ -9,7 +9,7 @@
 #
 #   $CERTIFICATES (default ./certificates)
 #     authority/ca.key      whoever has it can be your broker: keep it off the network, bring it back to renew
-#     public/ca.crt         what devices, the hub (MQTT_CA) and mosquitto_pub (--cafile) trust
+#     public/ca.crt         what devices, the hub (MQTT_CA) and mosquitto_pub (--cafile) trust; ca.der for MicroPython
 #     server/fullchain.pem, server/privkey.pem      what the broker shows (entrypoint.sh takes them)
 set -eu
 umask 077
@@ -42,9 +42,10 @@ make_authority() {
     echo "making a certificate authority: $authority/ca.key, $public/ca.crt"
     openssl ecparam -name prime256v1 -genkey -noout -out "$work/ca.key"
     openssl req -x509 -new -sha256 -key "$work/ca.key" -days "$AUTHORITY_DAYS" -config "$work/ca.cnf" -out "$work/ca.crt"
-    chmod 644 "$work/ca.crt"
+    openssl x509 -in "$work/ca.crt" -outform DER -out "$work/ca.der"
+    chmod 644 "$work/ca.crt" "$work/ca.der"
     mv "$work/ca.key" "$authority/ca.key"
-    mv "$work/ca.crt" "$public/ca.crt"
+    mv "$work/ca.der" "$work/ca.crt" "$public/"
 }
 
 make_certificate() {

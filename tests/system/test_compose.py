@@ -72,6 +72,12 @@ def test_the_example_of_env_knows_every_variable() -> None:
     assert {name for name, _, _ in VARIABLE.findall(COMPOSE)} <= known
 
 
+def test_the_example_of_env_gives_no_secret_away() -> None:
+    given = dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    assert {name for name, value in given.items() if value and SECRET.search(name)} == set()
+    assert not [value for value in given.values() if "@" in value], "an address with a password in it"
+
+
 def test_the_hub_is_given_only_what_it_reads() -> None:
     known = {field.name.upper() for field in fields(env.Env)}
     for name in OURS:

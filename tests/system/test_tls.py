@@ -128,7 +128,7 @@ def test_the_keys_are_their_owners_alone(broker: Mosquitto, certificates: Path) 
     assert modes(certificates / "authority") == {"ca.key": 0o600}
     assert modes(certificates / "server")["privkey.pem"] == 0o600
     assert modes(broker.folder / "mosquitto" / "tls") == {"privkey.pem": 0o600, "fullchain.pem": 0o600}
-    assert modes(certificates / "public") == {"ca.crt": 0o644}
+    assert modes(certificates / "public") == {"ca.crt": 0o644, "ca.der": 0o644}
 
 
 def test_nothing_is_made_anew_as_long_as_it_is_good(certificates: Path) -> None:
