@@ -87,8 +87,11 @@ take_certificate() {
 }
 
 renew() {
+    grep -q '^keyfile' "$data/running.conf" || die "the broker was started without a certificate: restart it once"
     take_certificate
-    kill -HUP "$(cat "$data/running.pid")" || die "the broker does not run"
+    running=$(cat "$data/running.pid")
+    [ "$(cat "/proc/$running/comm" 2>/dev/null)" = mosquitto ] || die "the broker does not run"
+    kill -HUP "$running"
 }
 
 umask 077

@@ -116,6 +116,15 @@ async def test_who_answers_in_plain_mqtt_is_noticed(careless: services.Service, 
     assert not await inspection.takes_plain(LOOPBACK, services.free_port())
 
 
+@pytest.mark.parametrize(("tls", "scheme"), [(True, "mqtts"), (False, "mqtt")])
+def test_the_doctor_connects_as_devices_are_told_to(settings: Settings, tmp_path: Path, tls: bool, scheme: str) -> None:
+    settings.MQTT = env.mqtt_address("mqtt://localhost")
+    settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT, settings.MQTT_PUBLIC_TLS = "hub.example.org", 8883, tls
+    settings.MQTT_CA = tmp_path / "ca.crt"
+    found = doctor.address()
+    assert (found.scheme, found.host, found.port, found.ca) == (scheme, "hub.example.org", 8883, str(settings.MQTT_CA))
+
+
 # --- the data folder
 
 

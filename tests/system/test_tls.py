@@ -121,6 +121,16 @@ async def test_a_renewed_certificate_is_taken_without_cutting_anybody_off(tmp_pa
             assert await client.heard() == ("hub/somebody/telemetry", "still here")
 
 
+def test_a_broker_that_has_no_certificate_yet_says_that_it_is_to_be_restarted(tmp_path: Path) -> None:
+    with services.mosquitto(tmp_path) as broker:
+        renewed = subprocess.run(
+            [*broker.entrypoint, "renew"], env=broker.environment, capture_output=True, text=True, check=False
+        )
+        assert renewed.returncode == 1
+        assert "restart it once" in renewed.stderr
+        assert "no TLS" in broker.log.read_text()
+
+
 # --- the files
 
 
@@ -176,6 +186,8 @@ def test_an_authority_is_never_replaced_behind_ones_back(
 
 def test_readings_and_commands_go_through_a_bridge_that_speaks_tls(demo: Demo) -> None:
     eventually(lambda: demo.ask("GET", "devices/sim-climate-1/")["head"]["seq"] > 1, "no reading came over TLS")
+    order = demo.ask("POST", "devices/sim-climate-1/commands/", json={"name": "interval", "args": 1, "ttl_s": 30})
+    eventually(lambda: demo.ask("GET", f"commands/{order['id']}/")["state"] == "succeeded", "it was not answered")
 
 
 def test_a_device_that_knows_nothing_of_us_publishes_with_the_authority_alone(
