@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 20.0
 POLL_S: Final = 0.1
 # A broker that cuts a connection for another of its name does so at once.
-CUT_S: Final = 0.5
+CUT_S: Final = 1.0
 VERSION: Final = "$SYS/broker/version"
 # What in the data folder opens something to whoever reads it.
 KEYS: Final = ("secret_key", "sign-in.json")
