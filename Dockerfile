@@ -21,7 +21,7 @@ ENV PATH=/venv/bin:$PATH \
     HUB_NO_BOOTSTRAP=1 \
     HUB_DATA=/data
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin hub \
-    && install -d -o hub -g hub /data
+    && install -d -m 700 -o hub -g hub /data
 WORKDIR /app
 COPY --from=packages /venv /venv
 COPY --from=front /app/node_modules ./node_modules

@@ -38,7 +38,6 @@ SNIPPETS: Final = (
     ("micropython", "MicroPython", "umqtt.simple"),
     ("arduino", "Arduino", "PubSubClient, ESP32 or ESP8266"),
 )
-MQTTS_PORT: Final = 8883
 # What stands in a snippet while the secret is not shown.
 NO_SECRET: Final = "<secret>"  # noqa: S105  the placeholder itself
 
@@ -225,7 +224,8 @@ def _mqtt(one: Device) -> dict[str, Any]:
     return {
         "host": settings.MQTT_PUBLIC_HOST,
         "port": settings.MQTT_PUBLIC_PORT,
-        "tls": settings.MQTT_PUBLIC_PORT == MQTTS_PORT,
+        "tls": settings.MQTT_PUBLIC_TLS,
+        "ca": settings.MQTT_CA.read_text(encoding="ascii").strip() if settings.MQTT_CA else "",
         "username": gateway or one.key,
         "topic": wire.topic(one.key, gateway=gateway),
     }

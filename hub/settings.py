@@ -17,12 +17,15 @@ ENV = env.current()
 MQTT = ENV.mqtt_url  # host, port, username, password, tls; None: the demo brings its own broker
 MQTT_PUBLIC_HOST = ENV.mqtt_public_host
 MQTT_PUBLIC_PORT = ENV.mqtt_public_port
+MQTT_PUBLIC_TLS = ENV.mqtt_public_tls
+MQTT_CA = ENV.mqtt_ca  # whom to trust for either; None: whom the system trusts
 BROKER_ACCOUNTS = ENV.broker_accounts
 BRIDGE_SHARE = ENV.bridge_share
 REDIS_URL = ENV.redis_url
 HUB_DATA = ENV.hub_data
 HUB_RATE, HUB_BURST = ENV.hub_rate, ENV.hub_burst
 HUB_ORIGINS = ENV.hub_origins
+HUB_PLAIN = ENV.hub_plain
 
 SECRET_KEY = ENV.secret_key
 DEBUG = ENV.hub_debug
@@ -85,7 +88,7 @@ def database(url: str) -> dict[str, Any]:
     """Django's description of the database that this address names."""
     described: dict[str, Any] = dict(dj_database_url.parse(url))
     if described["ENGINE"] == "django.db.backends.sqlite3":
-        Path(described["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(described["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         described["OPTIONS"] = {
             # Writers queue from BEGIN on instead of failing at their first write; a commit is on the disk.
             "transaction_mode": "IMMEDIATE",

@@ -22,7 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Django's real password hash takes a quarter of a second on purpose; no test is about that."""
+    """Django's real password hash takes a quarter of a second on purpose; no test is about that.
+
+    Django's test clients ask as http://testserver, which is no name of this machine; test_plain.py is about that.
+    """
+    settings.HUB_PLAIN = env.PLAIN
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 

@@ -8,6 +8,7 @@ from bridge.mqtt.control import ControlError, Exchange, control
 from bridge.mqtt.inbound import Inbound
 from bridge.mqtt.link import DisconnectedError
 from bridge.mqtt.outbound import NotSentError, Outbound, UnsureError, outbound
+from bridge.mqtt.visits import knock, retained
 
 __all__ = [
     "ControlError",
@@ -20,5 +21,7 @@ __all__ = [
     "Outbound",
     "UnsureError",
     "control",
+    "knock",
     "outbound",
+    "retained",
 ]

@@ -27,7 +27,8 @@ class Client:
 
     def __init__(self, port: int, username: str, secret: str, **options: Any) -> None:
         settings: dict[str, Any] = {"identifier": username, "timeout": PATIENCE_S} | options
-        self._client = aiomqtt.Client("127.0.0.1", port, username=username, password=secret, **settings)
+        host = "localhost" if "tls_context" in settings else "127.0.0.1"  # certificates are for names
+        self._client = aiomqtt.Client(host, port, username=username, password=secret, **settings)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -103,9 +104,9 @@ class Stand:
             file.unlink()
         self.service.start()
 
-    def hub(self, **options: Any) -> Client:
+    def hub(self, port: int = 0, **options: Any) -> Client:
         url = mqtt.MqttUrl.parse(self.service.url)
-        return Client(url.port, url.username or "", url.password or "", **options)
+        return Client(port or url.port, url.username or "", url.password or "", **options)
 
     def device(self, account: Account, **options: Any) -> Client:
         return Client(self.service.port, account.key, account.secret, **options)

@@ -40,7 +40,11 @@ def test_a_service_is_looked_after_or_ends_by_itself(name: str) -> None:
 def test_every_volume_is_named_and_used() -> None:
     mounted = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
     assert {volume for volume in mounted if not volume.startswith("./")} == compose()["volumes"].keys()
-    assert all((ROOT / volume).is_file() for volume in mounted if volume.startswith("./"))
+    ours = {volume for volume in mounted if volume.startswith("./")}
+    assert {volume for volume in ours if not (ROOT / volume).is_file()} == {
+        "./certificates/server",
+        "./certificates/public",
+    }, "what certificates.sh makes is the only thing that is not in the checkout"
 
 
 def test_what_must_survive_is_on_a_volume() -> None:
@@ -68,6 +72,12 @@ def test_the_example_of_env_knows_every_variable() -> None:
     assert {name for name, _, _ in VARIABLE.findall(COMPOSE)} <= known
 
 
+def test_the_example_of_env_gives_no_secret_away() -> None:
+    given = dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    assert {name for name, value in given.items() if value and SECRET.search(name)} == set()
+    assert not [value for value in given.values() if "@" in value], "an address with a password in it"
+
+
 def test_the_hub_is_given_only_what_it_reads() -> None:
     known = {field.name.upper() for field in fields(env.Env)}
     for name in OURS:
@@ -89,11 +99,24 @@ def test_the_image_runs_what_compose_runs() -> None:
     assert 'CMD ["' + '", "'.join(command) + '"]' in DOCKERFILE
 
 
-def test_only_the_web_and_the_broker_can_be_reached_from_outside() -> None:
+def test_what_can_be_reached_from_outside_is_encrypted() -> None:
     assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
-        "mosquitto": ["1883:1883"],
-        "web": ["8000:8000"],
+        "mosquitto": ["8883:8883", "127.0.0.1:1883:1883"],
+        "web": ["127.0.0.1:8000:8000"],
     }
+
+
+def test_the_brokers_keys_are_given_to_the_broker_alone() -> None:
+    assert [name for name, service in SERVICES.items() if "./certificates/server" in str(service.get("volumes"))] == [
+        "mosquitto"
+    ]
+    assert "certificates/authority" not in COMPOSE
+
+
+def test_only_mqtt_between_the_containers_may_be_plain() -> None:
+    for name in OURS:
+        assert SERVICES[name]["environment"]["HUB_PLAIN"] == "mqtt"
+        assert "@mosquitto:1883" in SERVICES[name]["environment"]["MQTT_URL"]
 
 
 def test_nobody_starts_before_what_it_needs() -> None:

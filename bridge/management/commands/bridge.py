@@ -57,6 +57,7 @@ def address() -> mqtt.MqttUrl:
         port=given.port,
         username=given.username,
         password=given.password,
+        ca=str(settings.MQTT_CA) if settings.MQTT_CA else None,
     )
 
 
@@ -87,7 +88,7 @@ async def work(url: mqtt.MqttUrl, name: str) -> None:
 
 def duty(url: mqtt.MqttUrl, name: str, accounts: OpenAccounts | None) -> Duty:
     """Return the bridge of this name: one of as many as are started, of which one at a time works."""
-    settings.HUB_DATA.mkdir(parents=True, exist_ok=True)
+    settings.HUB_DATA.mkdir(mode=0o700, parents=True, exist_ok=True)
     lead = lock(name, settings.HUB_DATA)
 
     def worker() -> Worker:
