@@ -190,10 +190,6 @@ function replays(first) {
     restore: () => {
       show(before);
       live.subscribe("main", request());
-if (page.first) {
-  scrubber = replays(page.first);
-  scrubber.addressed();
-}
       relearn();
       draw();
     },
@@ -244,10 +240,6 @@ function ranges() {
       asked = seconds;
       if (scrubber?.on) return;
       live.subscribe("main", request());
-if (page.first) {
-  scrubber = replays(page.first);
-  scrubber.addressed();
-}
     });
   }
   byId("follow").addEventListener("click", () => charts.follow());
