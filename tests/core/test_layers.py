@@ -61,6 +61,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.history.buckets",
         "devices.numbering",
         "devices.dump",
+        "devices.tables",
     ),
 )
 CELLAR = len(FLOORS) - 1
