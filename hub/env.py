@@ -67,6 +67,7 @@ class Env:
     hub_data: Path
     hub_rate: int
     hub_burst: int
+    hub_outgoing: tuple[tuple[str, int], ...]
     hub_debug: bool
 
     @property
@@ -123,6 +124,7 @@ class _Reader:
             hub_data=data,
             hub_rate=self.parsed("HUB_RATE", count, 1_000),
             hub_burst=self.parsed("HUB_BURST", count, 30_000),
+            hub_outgoing=self.parsed("HUB_OUTGOING", places, ()),
             hub_debug=self.parsed("HUB_DEBUG", yes_or_no, default=False),
         )
         if self.mistakes:
@@ -261,6 +263,21 @@ def origins(text: str) -> tuple[str, ...]:
                 f"holds {origin!r}; it must be a full origin such as https://hub.example.org, with nothing after it."
             )
     return found
+
+
+def places(text: str) -> tuple[tuple[str, int], ...]:
+    """Hosts with their ports, between commas."""
+    return tuple(map(_place, listed(text)))
+
+
+def _place(text: str) -> tuple[str, int]:
+    url = urlsplit(f"//{text}")
+    port = _port(url)
+    if not url.hostname or not port or "@" in text or url.path or url.query or url.fragment:
+        raise ValueError(
+            f"holds {text!r}; it must be a host with its port such as alerts.internal:9000 or [fd00::1]:80."
+        )
+    return url.hostname, port
 
 
 def count(text: str) -> int:

@@ -24,6 +24,7 @@ REDIS_URL = ENV.redis_url
 HUB_DATA = ENV.hub_data
 HUB_RATE, HUB_BURST = ENV.hub_rate, ENV.hub_burst
 HUB_ORIGINS = ENV.hub_origins
+HUB_OUTGOING = ENV.hub_outgoing
 
 SECRET_KEY = ENV.secret_key
 DEBUG = ENV.hub_debug
