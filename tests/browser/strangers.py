@@ -64,8 +64,9 @@ def _is_name(text: str) -> bool:
 # The device that says everything, and through whose connection others do.
 KEY: Final = "stranger"
 USER: Final = planted("user")[3]
-# Each takes a third of a second, on purpose.
-SIGN_INS: Final = 5
+# Each takes a third of a second, on purpose; and a chart takes its time to draw.
+SIGN_INS: Final = 3
+CHARTS: Final = 6
 _SETTLE: Final = """
 import json, os
 from django.contrib.auth.models import User
@@ -95,13 +96,14 @@ class Strangers:
 
     def speak(self) -> list[str]:
         """Have the devices describe themselves, measure and answer; return what the device's page must show of it."""
-        units, numbers, words, values = (planted(place) for place in ("unit", "number", "word", "value"))
+        units, words, values = (planted(place) for place in ("unit", "word", "value"))
+        numbers, measures = planted("number")[:CHARTS], planted("measure")[:CHARTS]
         commands, options, about = names("command"), planted("option"), planted("about")
         with Paho(self._demo, self._device) as device:
-            kinds = zip(numbers, units, planted("class"), strict=True)
+            kinds = [*zip(words, units, planted("class"), strict=True), *zip(numbers, measures, words, strict=False)]
             actions = {name: {"type": "action"} for name in commands}
             choices = {"many": {"type": "enum", "options": options}, "few": {"type": "enum", "options": options[:2]}}
-            text = {"say": {"type": "text"}, "set": {"type": "number", "min": 1, "max": 2, "unit": units[0]}}
+            text = {"say": {"type": "text"}, "set": {"type": "number", "min": 1, "max": 2, "unit": measures[0]}}
             device.said(
                 "meta",
                 {
@@ -114,7 +116,7 @@ class Strangers:
             for index, (model, firmware) in enumerate(zip(about[::2], about[1::2], strict=True)):
                 device.said(f"sub/named-{index}/meta", {"model": model, "fw": firmware})
             answers = self._command(device)
-        live = [*units, *numbers, *words, *values, *LIKE_OBJECTS.values(), *commands, *options, *answers]
+        live = [*units, *measures, *numbers, *words, *values, *LIKE_OBJECTS.values(), *commands, *options, *answers]
         self.texts += [*live, *about, *planted("class")]
         return live
 
