@@ -8,6 +8,7 @@ from dashboard import inbox, views
 urlpatterns = [
     path("sign-in/", views.SignInView.as_view(), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("favicon.ico", views.icon),
     path("", views.fleet, name="fleet"),
     path("add/", views.add_device, name="add-device"),
     path("rejects/", inbox.inbox, name="rejects"),

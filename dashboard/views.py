@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -63,6 +64,12 @@ class SignInView(LoginView):
     template_name = "dashboard/sign_in.html"
     form_class = SignIn
     redirect_authenticated_user = True
+
+
+@require_GET
+def icon(_request: HttpRequest) -> HttpResponse:
+    """Where browsers look for the picture of a page that names none."""
+    return redirect(staticfiles_storage.url("dashboard/icon.svg"))
 
 
 @page

@@ -12,25 +12,27 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import F
 from django.utils.html import format_html, format_html_join
-from unfold.admin import ModelAdmin, TabularInline
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from devices import dump, registry, rejects, replay
 from devices.errors import Refusal
 from devices.models import Command, CommandEvent, Device, Fleet, Membership, Metric, Reject
 
 if TYPE_CHECKING:
+    from django.contrib.admin.options import _FieldOpts
     from django.db.models import QuerySet
     from django.http import HttpRequest
     from django.utils.safestring import SafeString
 
     Form = forms.ModelForm[Device]
+    ModelAdmin = admin.ModelAdmin[Any]
+    TabularInline = admin.TabularInline[Any, Any]
 else:
-    Form = forms.ModelForm
+    Form, ModelAdmin, TabularInline = forms.ModelForm, admin.ModelAdmin, admin.TabularInline
 
 # Groups of rejects that a page sums up: the newest.
 LISTED: Final = 50
 
+admin.site.site_title = admin.site.site_header = "Telemetry Hub"
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
@@ -51,7 +53,7 @@ class ReadOnly:
         return False
 
 
-class Members(TabularInline):  # type: ignore[misc]  # unfold has no types
+class Members(TabularInline):
     """Who may do what in a fleet, or where a user may do what."""
 
     model = Membership
@@ -60,12 +62,9 @@ class Members(TabularInline):  # type: ignore[misc]  # unfold has no types
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]  # unfold has no types
+class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # generic for the checker alone
     """People, and their roles in fleets."""
 
-    form = UserChangeForm
-    add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
     inlines = (Members,)
 
     def get_inlines(self, _request: HttpRequest, obj: User | None) -> Any:  # noqa: ANN401  as the framework has it
@@ -73,14 +72,14 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]  #
         return self.inlines if obj else ()
 
 
-KEPT = (
+KEPT: tuple[str, _FieldOpts] = (
     "What is kept, in days",
     {
         "fields": ("keep_raw", "keep_minute", "keep_hour", "keep_day"),
         "description": "Of a device, empty means as its fleet says; of a fleet, for ever.",
     },
 )
-SENT = (
+SENT: tuple[str, _FieldOpts] = (
     "What a device may send",
     {
         "fields": ("rate", "burst"),
@@ -91,7 +90,7 @@ SENT = (
 
 
 @admin.register(Fleet)
-class FleetAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class FleetAdmin(ModelAdmin):
     """Fleets with their members."""
 
     list_display = ("name", "slug")
@@ -101,7 +100,7 @@ class FleetAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     inlines = (Members,)
 
 
-class Metrics(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no types
+class Metrics(ReadOnly, TabularInline):
     """What a device measures, as it was learned."""
 
     model = Metric
@@ -123,7 +122,7 @@ class DeviceForm(Form):
 
 
 @admin.register(Device)
-class DeviceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class DeviceAdmin(ModelAdmin):
     """Devices: making, moving, disabling, a new secret, deleting."""
 
     form = DeviceForm
@@ -213,7 +212,7 @@ class DeviceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         self.message_user(request, shown, messages.WARNING)
 
 
-class Events(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no types
+class Events(ReadOnly, TabularInline):
     """What was proved of a command."""
 
     model = CommandEvent
@@ -222,7 +221,7 @@ class Events(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no ty
 
 
 @admin.register(Command)
-class CommandAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class CommandAdmin(ReadOnly, ModelAdmin):
     """Commands with their log."""
 
     list_display = ("id", "device", "name", "args", "state", "user")
@@ -251,17 +250,22 @@ class ByDevice(admin.SimpleListFilter):
 
 
 @admin.register(Reject)
-class RejectAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class RejectAdmin(ReadOnly, ModelAdmin):
     """Messages that could not be taken in: by device and reason, to be replayed or discarded."""
 
     list_display = ("topic", "reason", "detail", "count", "last")
     list_filter = ("reason", ByDevice)
     search_fields = ("key", "topic")
     ordering = ("-last_at", "-id")
-    list_before_template = "devices/reject_groups.html"
+    change_list_template = "devices/reject_list.html"
     fields = ("key", "topic", "reason", "detail", "position", "text", "hex", "size", "retain", "count", "first", "last")
     readonly_fields = ("text", "hex", "first", "last")
     actions = ("replay", "discard")
+
+    class Media:
+        """Long lines of payloads are broken."""
+
+        css = {"all": ("devices/admin.css",)}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:  # noqa: ANN401  the framework's
         """Show what there is of each device and reason above the list."""
@@ -280,7 +284,7 @@ class RejectAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no 
     @admin.display(description="payload")
     def text(self, reject: Reject) -> SafeString:
         """Show the payload as text, with escapes for what is none and the fault marked."""
-        return format_html('<pre class="whitespace-pre-wrap break-all">{}</pre>', _marked(_dump(reject).text))
+        return format_html('<pre class="payload">{}</pre>', _marked(_dump(reject).text))
 
     @admin.display(description="payload in hex")
     def hex(self, reject: Reject) -> SafeString:

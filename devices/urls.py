@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from devices.api import (
     commands,
@@ -47,6 +47,10 @@ urlpatterns = [
     path("rejects/<int:pk>/replay/", rejects.Replay.as_view(), name="replay"),
     path("storage/", storage.Storage.as_view(), name="storage"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+    path(
+        "docs/",
+        SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="devices/docs.html"),
+        name="docs",
+    ),
     re_path("", nowhere.Nowhere.as_view()),
 ]

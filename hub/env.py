@@ -74,6 +74,7 @@ class Env:
     hub_data: Path
     hub_rate: int
     hub_burst: int
+    hub_outgoing: tuple[tuple[str, int], ...]
     hub_debug: bool
 
     @property
@@ -138,6 +139,7 @@ class _Reader:
             hub_data=data,
             hub_rate=self.parsed("HUB_RATE", count, 1_000),
             hub_burst=self.parsed("HUB_BURST", count, 30_000),
+            hub_outgoing=self.parsed("HUB_OUTGOING", places, ()),
             hub_debug=self.parsed("HUB_DEBUG", yes_or_no, default=False),
         )
         self.mistakes += readable_on_the_way(values)
@@ -313,6 +315,21 @@ def plain(text: str) -> tuple[str, ...]:
     if unknown := [word for word in found if word not in PLAIN]:
         raise ValueError(f"holds {unknown[0]!r}; it must be one or both of {', '.join(PLAIN)}.")
     return found
+
+
+def places(text: str) -> tuple[tuple[str, int], ...]:
+    """Hosts with their ports, between commas."""
+    return tuple(map(_place, listed(text)))
+
+
+def _place(text: str) -> tuple[str, int]:
+    url = urlsplit(f"//{text}")
+    port = _port(url)
+    if not url.hostname or not port or "@" in text or url.path or url.query or url.fragment:
+        raise ValueError(
+            f"holds {text!r}; it must be a host with its port such as alerts.internal:9000 or [fd00::1]:80."
+        )
+    return url.hostname, port
 
 
 def count(text: str) -> int:

@@ -1,10 +1,15 @@
-"""How the hub logs: one event a line as key=value on standard error, whoever wrote it, and no secret in it."""
+"""How the hub logs: one event a line as key=value on standard error, whoever wrote it, and no secret in it.
+
+Devices and people choose much of what is told. Nothing of it begins a line, or is obeyed by the terminal that shows it.
+"""
 
 import re
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from devices import dump
 
 SECRET_WORDS = ("password", "secret", "token", "authorization", "cookie")
 IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")  # user:secret@ of any URL
@@ -21,6 +26,14 @@ def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> E
     return event
 
 
+def without_control(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escapes what a terminal or a reader of lines would obey. Ends of lines are the renderer's to escape."""
+    for name, value in event.items():
+        if not isinstance(value, bool | int | float | None):
+            event[name] = "\n".join(map(dump.visible, str(value).split("\n")))
+    return event
+
+
 BEFORE: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -31,6 +44,7 @@ AFTER: list[Processor] = [
     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
     structlog.processors.format_exc_info,
     without_secrets,
+    without_control,
     structlog.processors.LogfmtRenderer(key_order=["at", "level", "logger", "event"], bool_as_flag=False),
 ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from csp.constants import NONE, SELF
 
 from hub import env, logs
 
@@ -26,6 +27,7 @@ HUB_DATA = ENV.hub_data
 HUB_RATE, HUB_BURST = ENV.hub_rate, ENV.hub_burst
 HUB_ORIGINS = ENV.hub_origins
 HUB_PLAIN = ENV.hub_plain
+HUB_OUTGOING = ENV.hub_outgoing
 
 SECRET_KEY = ENV.secret_key
 DEBUG = ENV.hub_debug
@@ -34,7 +36,6 @@ ALLOWED_HOSTS = list(ENV.allowed_hosts)
 INSTALLED_APPS = [
     "daphne",
     "hub",  # before Django's own: brings `manage.py test`
-    "unfold",  # before the admin, whose templates it replaces
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -42,6 +43,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "csp",
     "rest_framework",
     "knox",
     "axes",
@@ -54,6 +56,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "hub.headers.Headers",  # first: no answer, an error's neither, goes out past it
     "django.middleware.security.SecurityMiddleware",
     "hub.static.Files",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -169,6 +172,23 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = ENV.https
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.https else None
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # asked inside the machine, past the proxy
 X_FRAME_OPTIONS = "DENY"
+# The browser's own check of forms needs to hear where they come from, so "no-referrer" would be too little.
+SECURE_REFERRER_POLICY = SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+# docs/adr/0022: pages have no inline script, style or handler, and evaluate no text.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],  # the marks of Tabler's form fields are pictures inside its style sheet
+        "font-src": [SELF],
+        "connect-src": [SELF],  # sockets of the page's own origin, too
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 # Preloading HSTS cannot be taken back: it is the domain owner's own step.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
@@ -223,7 +243,6 @@ SPECTACULAR_SETTINGS = {
 
 # --- the rest
 
-UNFOLD = {"SITE_TITLE": "Telemetry Hub", "SITE_HEADER": "Telemetry Hub"}
 LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True

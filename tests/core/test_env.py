@@ -48,7 +48,9 @@ def test_a_production_environment_is_read_whole(tmp_path: Path) -> None:
         ALLOWED_HOSTS="hub.example.org, other.example.org",
         HUB_ORIGINS="https://hub.example.org,https://other.example.org:8443",
         MQTT_PUBLIC_PORT="9883",
+        HUB_OUTGOING="Alerts.internal:9000, [fd00::1]:80",
     )
+    assert found.hub_outgoing == (("alerts.internal", 9000), ("fd00::1", 80))
     assert found.mqtt_url == env.Mqtt(
         host="broker.example.org", port=8883, username="bridge", password="p@ss", tls=True
     )
@@ -69,6 +71,9 @@ def test_a_production_environment_is_read_whole(tmp_path: Path) -> None:
         ({"BROKER_ACCOUNTS": "emqx"}, "BROKER_ACCOUNTS is 'emqx'; it must be one of dynsec, nats, none."),
         ({"HUB_ORIGINS": "hub.example.org"}, "HUB_ORIGINS holds 'hub.example.org'; it must be a full origin"),
         ({"HUB_ORIGINS": "https://hub.example.org/"}, "HUB_ORIGINS holds 'https://hub.example.org/'"),
+        ({"HUB_OUTGOING": "alerts.internal"}, "HUB_OUTGOING holds 'alerts.internal'; it must be a host with its port"),
+        ({"HUB_OUTGOING": "a:1,http://b:2"}, "HUB_OUTGOING holds 'http://b:2'"),
+        ({"HUB_OUTGOING": "a:99999"}, "HUB_OUTGOING has a port that is not a number from 1 to 65535"),
         ({"HUB_DEBUG": "perhaps"}, "HUB_DEBUG is 'perhaps'; it must be 1 or 0."),
         ({"MQTT_PUBLIC_PORT": "0"}, "MQTT_PUBLIC_PORT is '0'; it must be a number from 1 to 65535."),
         ({"MQTT_PUBLIC_PORT": "²"}, "MQTT_PUBLIC_PORT is '²'"),

@@ -242,20 +242,21 @@ def test_the_layer_of_several_processes_is_pub_sub_under_its_own_prefix() -> Non
     assert layer["CONFIG"]["prefix"] == "hub"
 
 
-def written(**fields: object) -> str:
-    """The line that this event makes."""
+def written(event: str = "happened", *words: object, **fields: object) -> str:
+    """The line that this event makes, by structlog or, with words, by the standard library."""
     stream = io.StringIO()
-    described = logs.configure()["formatters"]["line"]
+    line = logs.configure()["formatters"]["line"]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=described["foreign_pre_chain"], processors=described["processors"]
-        )
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=line["foreign_pre_chain"], processors=line["processors"])
     )
     logger = logging.getLogger("hub.tests.logs")
     logger.addHandler(handler)
     try:
-        structlog.get_logger("hub.tests.logs").warning("happened", **fields)
+        if words:
+            logger.warning(event, *words)
+        else:
+            structlog.get_logger("hub.tests.logs").warning(event, **fields)
     finally:
         logger.removeHandler(handler)
     return stream.getvalue()
@@ -267,6 +268,37 @@ def test_an_event_is_one_line_of_key_and_value() -> None:
     assert "event=happened" in line
     assert "device=pump-1" in line
     assert line.startswith("at=")
+
+
+FORGED = "at=2026-01-01T00:00:00Z level=info event=well"
+ENDS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\0", '"\n', '\\"\n']
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_no_text_forges_a_line(end: str) -> None:
+    text = f"pump{end}{FORGED}"
+    for line in (written(text), written(device=text), written("refused: %s", text), written(error=ValueError(text))):
+        assert line.endswith("\n")
+        assert len(line.splitlines()) == 1
+        assert line.startswith("at=2")
+        assert f" {FORGED}" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x1b]0;mine\a", "\\x1b[2J\\x1b]0;mine\\x07"),  # clears the screen, names the window
+        ("\x9b31m", "\\x9b31m"),
+        ("pump\u202etxt.exe", "pump\\u202etxt.exe"),
+        ("a\bb\x7f", "a\\x08b\\x7f"),
+        ("\ud800", "\\ud800"),
+        ("Größe 温度 °C", "Größe 温度 °C"),
+    ],
+)
+def test_no_text_is_obeyed_by_a_terminal(text: str, shown: str) -> None:
+    line = written(device=text)
+    assert line.rstrip("\n").isprintable()
+    assert shown in line.replace("\\\\", "\\")
 
 
 def test_secrets_do_not_reach_the_log() -> None:
