@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from bridge import accounts
-from bridge.accounts import Account, AccountsError, Changes
+from bridge.accounts import Account, AccountsError, Changes, Forget
 
 Command = dict[str, object]
 T = TypeVar("T")
@@ -64,6 +64,7 @@ class Client(msgspec.Struct, frozen=True):
     username: str
     textname: str = ""
     textdescription: str = ""
+    disabled: bool = False
     roles: list[Role] = []
 
 
@@ -93,10 +94,11 @@ class Responses(msgspec.Struct, frozen=True):
 class Dynsec:
     """Keeps the accounts of one Mosquitto; `own` is the hub's user name there."""
 
-    def __init__(self, exchange: Callable[[bytes], Awaitable[bytes]], own: str) -> None:
+    def __init__(self, exchange: Callable[[bytes], Awaitable[bytes]], own: str, forget: Forget) -> None:
         """Speak through `exchange`, whose own errors pass through."""
         self._exchange = exchange
         self._own = own
+        self._forget = forget
 
     async def reconcile(self, wanted: Sequence[Account]) -> Changes:
         """Make the device accounts exactly these."""
@@ -115,12 +117,23 @@ class Dynsec:
         if self._own in {account.key for account in wanted}:
             msg = f"{self._own!r} is the hub's own account; rename that device"
             raise AccountsError(msg)
-        for keys in _parts(changes.removed):
-            await self._do([command for key in keys for command in _removal(key)])
+        await self._remove(changes.removed)
         by_key = {account.key: account for account in wanted}
         await self._replace([by_key[key] for key in changes.changed])
         await self._create([by_key[key] for key in changes.added])
         return changes
+
+    async def _remove(self, old: Sequence[str]) -> None:
+        """Take accounts away.
+
+        They stay, disabled, until what was kept for them is forgotten: who is cut short in between can see what to do.
+        """
+        for keys in _parts(old):
+            await self._do([{"command": "disableClient", "username": key} for key in keys])
+        if old:
+            await self._forget(accounts.kept_of(old))
+        for keys in _parts(old):
+            await self._do([command for key in keys for command in _removal(key)])
 
     async def _create(self, new: Sequence[Account]) -> None:
         """Make accounts; what a broker killed half-way left of them is replaced."""
@@ -202,18 +215,18 @@ def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _versions(clients: Iterable[Client]) -> dict[str, int]:
-    return {client.username: _version(client.textdescription) for client in clients if client.textname == DEVICE}
+    return {client.username: _version(client) for client in clients if client.textname == DEVICE}
 
 
 def _describe(version: int) -> str:
     return f"rules {RULES} version {version}"
 
 
-def _version(description: str) -> int:
-    """Return the version, or one that no account has when the rules are not today's."""
-    head, _, version = description.rpartition(" ")
-    known = head == _describe(0).rpartition(" ")[0] and version.isdecimal()
-    return int(version) if known else -1
+def _version(client: Client) -> int:
+    """Return the version; of one with other rules than today's, or whose removal was cut short, that it is outdated."""
+    head, _, version = client.textdescription.rpartition(" ")
+    known = head == _describe(0).rpartition(" ")[0] and version.isdecimal() and not client.disabled
+    return int(version) if known else accounts.OUTDATED
 
 
 def _role(key: str) -> str:

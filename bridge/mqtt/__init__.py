@@ -5,6 +5,7 @@ Nothing here knows rows or groups, and of topics only that there are some.
 
 from bridge.mqtt.address import MqttUrl, MqttUrlError
 from bridge.mqtt.control import ControlError, Exchange, control
+from bridge.mqtt.forget import Kept, forget
 from bridge.mqtt.inbound import Inbound
 from bridge.mqtt.link import DisconnectedError
 from bridge.mqtt.outbound import NotSentError, Outbound, UnsureError, outbound
@@ -15,12 +16,14 @@ __all__ = [
     "DisconnectedError",
     "Exchange",
     "Inbound",
+    "Kept",
     "MqttUrl",
     "MqttUrlError",
     "NotSentError",
     "Outbound",
     "UnsureError",
     "control",
+    "forget",
     "knock",
     "outbound",
     "retained",

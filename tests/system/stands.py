@@ -7,6 +7,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -80,7 +81,7 @@ class Stand:
             return
         url = mqtt.MqttUrl.parse(self.service.url)
         async with mqtt.control(url) as exchange:
-            yield Dynsec(exchange, url.username or "")
+            yield Dynsec(exchange, url.username or "", partial(mqtt.forget, url))
 
     async def reconcile(self, *wanted: Account) -> Changes:
         async with self.accounts() as accounts:
@@ -94,7 +95,7 @@ class Stand:
     def files(self) -> list[Path]:
         """Where this broker keeps its device accounts."""
         if isinstance(self.service, services.Nats):
-            return [self.service.folder / name for name in ("accounts.json", "accounts.conf")]
+            return [self.service.folder / "accounts.json"]
         return [self.service.log.parent / "mosquitto" / "dynamic-security.json"]
 
     def lose_accounts(self) -> None:

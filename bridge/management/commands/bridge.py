@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -72,7 +73,7 @@ def accounts(url: mqtt.MqttUrl) -> OpenAccounts | None:
             if settings.BRIDGE_SHARE:  # the broker answers all who ask at that moment, whoever asked
                 await stack.enter_async_context(turn("-accounts", settings.HUB_DATA))
             exchange = await stack.enter_async_context(mqtt.control(url))
-            yield dynsec.Dynsec(exchange, url.username or "")
+            yield dynsec.Dynsec(exchange, url.username or "", partial(mqtt.forget, url))
 
     return opened
 
