@@ -12,8 +12,9 @@ from devices import values
 
 # What the hub itself may use, beside the control channel of a broker that has one.
 OWN_TOPICS: Final = "hub/#"
-# The version of an account that has to be made anew, whatever it is.
+# Instead of a version: the account has to be made anew, whatever it is; and, it was of a device that is no more.
 OUTDATED: Final = -1
+ANOTHERS: Final = -2
 # Rotation counts on from a device's first version, which is a random one of 48 bits. Nobody rotates more often than
 # this between two looks: what is farther away is the version of another device.
 ROTATIONS: Final = 10_000
@@ -110,4 +111,4 @@ def compare(present: Mapping[str, int], wanted: Sequence[Account]) -> Changes:
 
 def _is_same(before: int | None, now: int) -> bool:
     """Whether two versions are of one device; `before` is None where there is no account."""
-    return before is not None and (before == OUTDATED or before <= now < before + ROTATIONS)
+    return before is not None and (before == OUTDATED or 0 <= before <= now < before + ROTATIONS)

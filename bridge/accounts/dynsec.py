@@ -18,6 +18,9 @@ T = TypeVar("T")
 # What tells our devices from clients that somebody made by hand: those are left alone.
 DEVICE: Final = "telemetry hub device"
 
+# What the name of a device's role begins with, so that no key is the name of a role that somebody made by hand.
+ROLE: Final = "device:"
+
 # Grows when `_device_acls` changes, so that the next reconcile makes every role anew.
 RULES: Final = 1
 
@@ -64,7 +67,6 @@ class Client(msgspec.Struct, frozen=True):
     username: str
     textname: str = ""
     textdescription: str = ""
-    disabled: bool = False
     roles: list[Role] = []
 
 
@@ -72,6 +74,7 @@ class Found(msgspec.Struct, frozen=True):
     """What the reading commands answer; each fills its own part."""
 
     clients: list[Client] = []
+    roles: list[str] = []
     client: Client | None = None
     role: Role | None = None
     acls: list[Acl] = []
@@ -126,14 +129,14 @@ class Dynsec:
     async def _remove(self, old: Sequence[str]) -> None:
         """Take accounts away.
 
-        They stay, disabled, until what was kept for them is forgotten: who is cut short in between can see what to do.
+        Their roles stay until what was kept for them is forgotten: who is cut short in between can see what to do.
         """
         for keys in _parts(old):
-            await self._do([{"command": "disableClient", "username": key} for key in keys])
+            await self._do([_client_removal(key) for key in keys])
         if old:
             await self._forget(accounts.kept_of(old))
         for keys in _parts(old):
-            await self._do([command for key in keys for command in _removal(key)])
+            await self._do([_role_removal(key) for key in keys])
 
     async def _create(self, new: Sequence[Account]) -> None:
         """Make accounts; what a broker killed half-way left of them is replaced."""
@@ -145,20 +148,25 @@ class Dynsec:
     async def _replace(self, old: Sequence[Account]) -> None:
         """Make accounts anew; the deletion is what cuts their sessions."""
         for part in _parts(old):
-            recipes = [[*_removal(account.key), *_making(account)] for account in part]
+            recipes = [[_client_removal(a.key), _role_removal(a.key), *_making(a)] for a in part]
             await self._do([command for recipe in recipes for command in recipe])
 
     async def _present(self) -> dict[str, int]:
-        """Return each device's version; the list comes in pages so that no answer is huge."""
-        present: dict[str, int] = {}
-        offset = 0
+        """Return each device's version; of one that is gone, but for what was kept for it, that it is another's."""
+        roles = await self._listed({"command": "listRoles"}, lambda found: found.roles)
+        clients = await self._listed({"command": "listClients", "verbose": True}, lambda found: found.clients)
+        left = {role.removeprefix(ROLE) for role in roles if role.startswith(ROLE)}
+        return dict.fromkeys(left, accounts.ANOTHERS) | _versions(clients)
+
+    async def _listed(self, command: Command, part: Callable[[Found], list[T]]) -> list[T]:
+        """Return a whole list; it comes in pages so that no answer is huge."""
+        listed: list[T] = []
         while True:
-            page: Command = {"command": "listClients", "verbose": True}
-            [response] = await self._do([{**page, "count": BATCH, "offset": offset}])
-            present |= _versions(response.data.clients)
-            offset += len(response.data.clients)
-            if len(response.data.clients) < BATCH:
-                return present
+            [response] = await self._do([{**command, "count": BATCH, "offset": len(listed)}])
+            page = part(response.data)
+            listed += page
+            if len(page) < BATCH:
+                return listed
 
     async def _versions(self, keys: Sequence[str]) -> dict[str, int]:
         """Return the versions of those of these devices that the broker has."""
@@ -215,34 +223,30 @@ def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _versions(clients: Iterable[Client]) -> dict[str, int]:
-    return {client.username: _version(client) for client in clients if client.textname == DEVICE}
+    return {client.username: _version(client.textdescription) for client in clients if client.textname == DEVICE}
 
 
 def _describe(version: int) -> str:
     return f"rules {RULES} version {version}"
 
 
-def _version(client: Client) -> int:
-    """Return the version; of one with other rules than today's, or whose removal was cut short, that it is outdated."""
-    head, _, version = client.textdescription.rpartition(" ")
-    known = head == _describe(0).rpartition(" ")[0] and version.isdecimal() and not client.disabled
+def _version(description: str) -> int:
+    """Return the version, or that it is outdated when the rules are not today's."""
+    head, _, version = description.rpartition(" ")
+    known = head == _describe(0).rpartition(" ")[0] and version.isdecimal()
     return int(version) if known else accounts.OUTDATED
 
 
-def _role(key: str) -> str:
-    # The prefix keeps a device key from being the name of a role that somebody made by hand.
-    return f"device:{key}"
+def _client_removal(key: str) -> Command:
+    return {"command": "deleteClient", "username": key}
 
 
-def _removal(key: str) -> list[Command]:
-    return [
-        {"command": "deleteClient", "username": key},
-        {"command": "deleteRole", "rolename": _role(key)},
-    ]
+def _role_removal(key: str) -> Command:
+    return {"command": "deleteRole", "rolename": ROLE + key}
 
 
 def _making(account: Account) -> list[Command]:
-    role, key = _role(account.key), account.key
+    role, key = ROLE + account.key, account.key
     return [
         {"command": "createRole", "rolename": role, "acls": _device_acls(key)},
         {
