@@ -137,7 +137,7 @@ def _shares() -> Iterator[str]:
 
 FILTERS: Final = tuple(dict.fromkeys((*(each.encode() for each in chain(_wildcards(), _shares())), *TOPICS)))
 
-# What is said and kept on the broker, and is not for the intruder. Nor are the readings of the device whose secret it has.
+# What is said and kept on the broker, and is not for the intruder; nor are the readings of the device it plays.
 KEPT_FROM_IT: Final = (
     *(f"hub/{key}/{leaf}" for key, leaf in product(OTHERS, (*TOLD, *SAID))),
     *(f"hub/{GATEWAY}/sub/valve/{leaf}" for leaf in (*TOLD, *SAID)),

@@ -223,11 +223,63 @@ async def test_reconcile_refills_a_broker_that_lost_its_accounts(stand: Stand) -
 
 
 async def test_more_accounts_than_one_message_holds(stand: Stand) -> None:
-    fleet = [account(f"sensor-{number}") for number in range(250)]
-    assert len((await stand.reconcile(*fleet)).added) == 250
+    fleet = [account(f"sensor-{number}") for number in range(120)]
+    assert len((await stand.reconcile(*fleet)).added) == 120
     assert not await stand.reconcile(*fleet)
     assert not await stand.refuses(fleet[-1])
-    assert len((await stand.reconcile(PUMP)).removed) == 250
+    assert len((await stand.reconcile(PUMP)).removed) == 120
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["reconcile", "apply"])
+async def test_whoever_gets_a_deleted_devices_key_gets_nothing_else_of_it(stand: Stand, *, whole: bool) -> None:
+    """Its session with what is queued there, its retained messages, its secret: all of that is gone."""
+    await stand.reconcile(PUMP)
+    async with stand.hub() as hub:
+        async with stand.device(PUMP, clean_session=False) as pump:
+            assert await pump.subscribe("hub/pump-1/cmd/#")
+            for topic in ("status", "telemetry/flow", "sub/valve/meta", "with/a-long/name"):
+                await pump.publish(f"hub/pump-1/{topic}", "kept", retain=True)
+        await hub.publish("hub/pump-1/cmd/relay/1", "queued")
+        another = account("pump-1", version=2**47)
+        if whole:  # the bridge was away when the device was deleted, and made again
+            expected = Changes(added=["pump-1"], removed=["pump-1"])
+            assert await stand.reconcile(another) == expected
+        else:
+            assert await stand.apply(gone=("pump-1",)) == Changes(removed=["pump-1"])
+            assert await stand.apply(another) == Changes(added=["pump-1"])
+        assert await stand.refuses(PUMP)
+        async with stand.device(another, clean_session=False) as pump:
+            assert await pump.subscribe("hub/pump-1/cmd/#")
+            await hub.publish("hub/pump-1/cmd/relay/2", "its own")
+            assert await pump.heard() == ("hub/pump-1/cmd/relay/2", "its own")
+        assert await hub.subscribe("hub/pump-1/#")
+        await hub.publish("hub/pump-1/telemetry", "after it")
+        assert await hub.heard() == ("hub/pump-1/telemetry", "after it")
+
+
+async def test_what_a_device_has_said_stays_when_its_secret_changes(stand: Stand) -> None:
+    await stand.reconcile(PUMP)
+    async with stand.hub() as hub:
+        async with stand.device(PUMP) as pump:
+            await pump.publish("hub/pump-1/status", "kept", retain=True)
+        await stand.apply(rotated(PUMP))
+        assert await hub.subscribe("hub/+/status")
+        assert await hub.heard() == ("hub/pump-1/status", "kept")
+
+
+async def test_a_removal_that_was_cut_short_is_finished(mosquitto: services.Service) -> None:
+    stand = Stand(mosquitto)
+    await stand.reconcile(PUMP)
+    async with stand.device(PUMP) as pump:
+        await pump.publish("hub/pump-1/status", "kept", retain=True)
+    async with mqtt.control(mqtt.MqttUrl.parse(mosquitto.url)) as exchange:
+        await exchange(b'{"commands":[{"command":"deleteClient","username":"pump-1"}]}')
+    assert await stand.reconcile() == Changes(removed=["pump-1"])
+    async with stand.hub() as hub:
+        assert await hub.subscribe("hub/#")
+        await hub.publish("hub/pump-1/telemetry", "after it")
+        assert await hub.heard() == ("hub/pump-1/telemetry", "after it")
+    assert not await stand.reconcile()
 
 
 async def test_what_a_broker_killed_half_way_left_of_an_account_is_replaced(mosquitto: services.Service) -> None:

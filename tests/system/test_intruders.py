@@ -271,3 +271,36 @@ async def test_what_is_a_devices_own_works(arena: Arena) -> None:
 def test_there_are_eight_hundred_cases_or_more(name: str) -> None:
     cases = intruders.cases(KINDS[name])
     assert len(set(cases)) == len(cases) >= 800
+
+
+async def test_a_thousand_takeovers_do_not_cut_the_victim(arena: Arena) -> None:
+    let_in = 0
+    over = asyncio.Event()
+
+    async def intrude(times: int) -> None:
+        nonlocal let_in
+        for _ in range(times):
+            with suppress(Cut):
+                raw = await Raw.connect(arena.port, VICTIM, OWN, arena.accounts[OWN].secret, version=arena.version)
+                let_in += 1
+                await raw.close()
+
+    async def live(victim: Raw, hub: Raw) -> int:
+        """Publish and listen without a pause: how often both went through."""
+        times = 0
+        while not over.is_set():
+            times += 1
+            await victim.publish(f"hub/{VICTIM}/telemetry".encode(), b"said %d" % times, 1)
+            await hub.hear(b"said %d" % times)
+            await hub.publish(f"hub/{VICTIM}/cmd/relay/1".encode(), b"told %d" % times, 1)
+            await victim.hear(b"told %d" % times)
+        return times
+
+    async with await arena.hub() as hub, await arena.device(VICTIM) as victim:
+        assert await hub.subscribe(b"hub/#")
+        assert await victim.subscribe(f"hub/{VICTIM}/cmd/#".encode())
+        living = asyncio.create_task(live(victim, hub))
+        await asyncio.gather(*(intrude(50) for _ in range(20)))
+        over.set()
+        assert await living > 1
+        assert let_in == 0
