@@ -33,10 +33,12 @@ CONTROL: Final = "$CONTROL/dynamic-security/#"
 # timeout; 100 devices take about a second, and their commands stay under 256 KiB.
 BATCH: Final = 100
 
-# Everything not allowed by a role is denied. Taking a subscription back harms nobody.
+# Whatever a role does not allow may not be said, nor asked for. What was asked for may be received: a rule of each
+# device for that would bar nothing more, and cost an eighth of the time that the broker takes to save a thousand.
+# Taking a subscription back harms nobody.
 DEFAULTS: Final = {
     "publishClientSend": False,
-    "publishClientReceive": False,
+    "publishClientReceive": True,
     "subscribe": False,
     "unsubscribe": True,
 }
@@ -262,11 +264,9 @@ def _making(account: Account) -> list[Command]:
 
 
 def _device_acls(key: str) -> list[Acl]:
-    """Return a device's rules; what it may subscribe to already bounds what it receives."""
-    own = accounts.publishable(key)
+    """Return a device's rules; what it may subscribe to bounds what it receives."""
     return [
-        *(Acl("publishClientSend", topic, allow=True) for topic in own),
-        *(Acl("publishClientReceive", topic, allow=True) for topic in own),
+        *(Acl("publishClientSend", topic, allow=True) for topic in accounts.publishable(key)),
         *(Acl("subscribePattern", topic, allow=True) for topic in accounts.subscribable(key)),
     ]
 
@@ -275,7 +275,6 @@ def _own_acls() -> list[Acl]:
     heard = [accounts.OWN_TOPICS, "$SYS/#", CONTROL]
     return [
         *(Acl("publishClientSend", topic, allow=True) for topic in (accounts.OWN_TOPICS, CONTROL)),
-        *(Acl("publishClientReceive", topic, allow=True) for topic in heard),
         *(Acl("subscribePattern", topic, allow=True) for topic in heard),
     ]
 

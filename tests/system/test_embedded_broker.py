@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from bridge import mqtt
-from bridge.accounts import Account, AccountsError
+from bridge.accounts import Account, AccountsError, nats
+from bridge.accounts.porter import Caller
 from hub import embedded, machine
 from tests import services
 from tests.system.stands import PATIENCE_S, Client, Stand
@@ -229,3 +230,21 @@ async def test_no_secret_of_a_device_is_in_the_brokers_files_nor_the_hubs_but_in
     assert "nats.log" in found
     assert not [name for name, content in found.items() if PUMP.secret.encode() in content]
     assert [name for name, content in found.items() if own.encode() in content] == ["own.json"]
+
+
+async def test_who_was_let_in_before_its_account_went_is_thrown_out(tmp_path: Path) -> None:
+    async def forget(_: object) -> None:
+        """Nothing is kept where there is no broker."""
+
+    thrown: list[int] = []
+    book = nats.Nats(tmp_path, thrown.extend, forget)
+    book.open()
+    await book.reconcile([PUMP])
+    caller = Caller(connection=7, mqtt=True, client_id=PUMP.key, user=PUMP.key, secret=PUMP.secret)
+    gone = msgspec.structs.replace(caller, connection=8)
+    assert book.admit(gone)
+    book.left(8)
+    assert book.admit(caller)
+    await book.apply([], [PUMP.key])
+    assert thrown == [7]
+    assert book.admit(caller) is None

@@ -1,4 +1,4 @@
-"""Whose login is taken away is cut within a second, by its own clock: from the request to the broker, on both brokers."""
+"""Whose login is taken away is cut within a second, by its own clock: from the request on, on both brokers."""
 
 import asyncio
 import time
