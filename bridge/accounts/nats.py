@@ -126,7 +126,8 @@ class Nats:
             if changes.removed:
                 await asyncio.to_thread(self._go_by, staying)
                 await self._forget(accounts.kept_of(changes.removed))
-            await asyncio.to_thread(self._go_by, later)
+            if fresh:
+                await asyncio.to_thread(self._go_by, later)
             # Last, so that whatever fails before is seen as still to be done.
             replace(self._folder / BOOK, msgspec.json.format(msgspec.json.encode(Book(devices=later))))
         return changes
