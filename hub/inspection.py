@@ -99,8 +99,6 @@ async def names(patient: Patient, other: Patient) -> str:
             return "no device can take another's place"
         except mqtt.DisconnectedError:
             pass
-    if settings.MQTT is None:
-        raise Unwise("a device can cut another one off by taking its client id: the demo's broker cannot prevent that.")
     raise Sick(
         "a device can cut another one off by taking its client id: the broker must bind client ids to accounts, as "
         "Mosquitto does."

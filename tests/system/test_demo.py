@@ -89,7 +89,7 @@ def test_the_doctor_finds_a_running_demo_well_and_leaves_nothing_behind(tmp_path
         said = [line.split(": ")[0] for line in demo.manage("doctor").splitlines()]
         assert said[:6] == ["✓ database", "✓ clock", "✓ layer", "✓ settings", "✓ folder", "✓ people"]
         assert said[6:9] == ["✓ broker", "✓ strangers", "✓ walls"]
-        assert said[9:] == ["! names", "✓ version", "✓ plain", "✓ path"]
+        assert said[9:] == ["✓ names", "✓ version", "✓ plain", "✓ path"]
         assert demo.ask("GET", "devices/")["results"] == []
 
 

@@ -248,3 +248,19 @@ async def test_who_was_let_in_before_its_account_went_is_thrown_out(tmp_path: Pa
     await book.apply([], [PUMP.key])
     assert thrown == [7]
     assert book.admit(caller) is None
+
+
+EARLIER = '{"own":"Hub-1","own_hash":"$2a$","devices":{"pump-1":{"version":1,"hash":"$2a$"}}}'
+
+
+@pytest.mark.parametrize("book", ["", "{", EARLIER])
+async def test_a_book_that_cannot_be_read_or_is_of_an_earlier_version_is_filled_again(
+    tmp_path: Path, book: str
+) -> None:
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker/accounts.json").write_text(book)
+    with services.nats(tmp_path) as broker:
+        stand = Stand(broker)
+        assert await stand.refuses(PUMP)
+        assert (await stand.reconcile(PUMP)).added == ["pump-1"]
+        assert not await stand.refuses(PUMP)
