@@ -254,9 +254,7 @@ EARLIER = '{"own":"Hub-1","own_hash":"$2a$","devices":{"pump-1":{"version":1,"ha
 
 
 @pytest.mark.parametrize("book", ["", "{", EARLIER])
-async def test_a_book_that_cannot_be_read_or_is_of_an_earlier_version_is_filled_again(
-    tmp_path: Path, book: str
-) -> None:
+async def test_a_book_that_cannot_be_read_or_is_of_an_earlier_kind_is_filled_again(tmp_path: Path, book: str) -> None:
     (tmp_path / "broker").mkdir()
     (tmp_path / "broker/accounts.json").write_text(book)
     with services.nats(tmp_path) as broker:
