@@ -1,10 +1,13 @@
 """How the hub logs: one event a line as key=value on standard error, whoever wrote it, and no secret in it."""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+if TYPE_CHECKING:
+    from hub.env import LogLevel
 
 SECRET_WORDS = ("password", "secret", "token", "authorization", "cookie")
 IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")  # user:secret@ of any URL
@@ -35,8 +38,12 @@ AFTER: list[Processor] = [
 ]
 
 
-def configure() -> dict[str, Any]:
-    """Sets structlog up, and gives Django's LOGGING, through which it and the standard library write alike."""
+def configure(level: "LogLevel" = "INFO") -> dict[str, Any]:
+    """Sets structlog up, and gives Django's LOGGING, through which it and the standard library write alike.
+
+    Some packages tell at INFO what interests only whoever looks for a fault, and asked for DEBUG.
+    """
+    quiet = level if level in ("DEBUG", "ERROR") else "WARNING"
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -59,12 +66,12 @@ def configure() -> dict[str, Any]:
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"handlers": ["stderr"], "level": "INFO"},
+        "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            "django": {"handlers": [], "propagate": True, "level": "INFO"},
-            "django.server": {"handlers": [], "propagate": True, "level": "INFO"},
-            "django.channels.server": {"handlers": [], "propagate": True, "level": "WARNING"},
-            "daphne": {"level": "WARNING"},  # INFO tells each start-up step
-            "axes": {"level": "WARNING"},
+            "django": {"handlers": [], "propagate": True, "level": level},
+            "django.server": {"handlers": [], "propagate": True, "level": level},
+            "django.channels.server": {"handlers": [], "propagate": True, "level": quiet},
+            "daphne": {"level": quiet},  # INFO tells each start-up step
+            "axes": {"level": quiet},
         },
     }

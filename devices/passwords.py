@@ -1,0 +1,42 @@
+"""Who comes with name and password: the one door for them. Whoever has a second factor brings its code as well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth.backends import ModelBackend
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from django.http import HttpRequest
+
+
+class Passwords(ModelBackend):
+    """Django's own check, which raises HalfWay where a code has to follow: a caller who forgets that lets nobody in."""
+
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,  # noqa: ANN401  Django's own signature
+    ) -> User | None:
+        """Return the user, or None where name or password is wrong; raise a Refusal where only `code` is."""
+        user = super().authenticate(request, username, password, **kwargs)
+        if user is not None and settings.SECOND_FACTOR != "off":
+            from devices import second_factor  # noqa: PLC0415  its package is there only where it is on
+
+            second_factor.prove(user, kwargs.get("code", ""))
+        return user
+
+    async def aauthenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,  # noqa: ANN401  Django's own signature
+    ) -> User | None:
+        """Do the same: Django's own would know of no code."""
+        return await sync_to_async(self.authenticate)(request, username, password, **kwargs)
