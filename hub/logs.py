@@ -69,6 +69,9 @@ def configure(level: "LogLevel" = "INFO") -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django": {"handlers": [], "propagate": True, "level": level},
+            # DEBUG would tell statements and pages with all that is in them, secrets as well.
+            "django.db.backends": {"level": "WARNING"},
+            "django.template": {"level": "WARNING"},
             "django.server": {"handlers": [], "propagate": True, "level": level},
             "django.channels.server": {"handlers": [], "propagate": True, "level": quiet},
             "daphne": {"level": quiet},  # INFO tells each start-up step
