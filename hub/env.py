@@ -184,7 +184,7 @@ class _Reader:
 
 def kept_secret(path: Path) -> str:
     """The secret in this file, which is made (readable by its owner only) when it is not there yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

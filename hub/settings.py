@@ -86,7 +86,8 @@ def database(url: str) -> dict[str, Any]:
     """Django's description of the database that this address names."""
     described: dict[str, Any] = dict(dj_database_url.parse(url))
     if described["ENGINE"] == "django.db.backends.sqlite3":
-        Path(described["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        # It holds sessions by their names: no other account of this machine has to look into it.
+        Path(described["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         described["OPTIONS"] = {
             # Writers queue from BEGIN on instead of failing at their first write; a commit is on the disk.
             "transaction_mode": "IMMEDIATE",

@@ -87,8 +87,4 @@ def rows() -> None:
     for model in apps.get_models():
         if model._meta.label != "sessions.Session":
             for row in model._default_manager.values_list():
-                canary.search(f"table {model._meta.db_table}", b" ".join(map(_bytes, row)))
-
-
-def _bytes(value: Any) -> bytes:
-    return bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode(errors="replace")
+                canary.search(f"table {model._meta.db_table}", canary.text_of(row))
