@@ -1,5 +1,6 @@
 """What the hub answers, searched for marked secrets: a middleware, and what goes out on live sockets."""
 
+import json
 import os
 import re
 from collections.abc import AsyncIterator, Callable
@@ -23,6 +24,8 @@ SHOWN_ONCE: Final = (
     ("POST", r"/devices/[^/]+/secret/", "the page of a device's new secret"),
     ("GET", r"/admin/devices/device/(\d+/change/)?", "what the admin says after making a device, or its new secret"),
 )
+# The same over the live socket: what REST calls a secret when it has made one.
+ONCE: Final = ("secret", "token")
 
 
 @cache
@@ -75,9 +78,17 @@ async def _streamed(place: str, parts: AsyncIterator[bytes]) -> AsyncIterator[by
         yield part
 
 
+def _without_what_is_shown_once(text: str) -> str:
+    """A message; of REST's answer to a call that made a secret, all but that."""
+    message = json.loads(text) if '"answer"' in text else {}
+    if message.get("type") != "answer" or not isinstance(message.get("body"), dict):
+        return text
+    return json.dumps({**message, "body": {name: part for name, part in message["body"].items() if name not in ONCE}})
+
+
 def _searched(framed: Callable[[str], Any]) -> Callable[[str], Any]:
     def sent(text: str) -> Any:
-        canary.search("live socket", text)
+        canary.search("live socket", _without_what_is_shown_once(text))
         return framed(text)
 
     return sent
@@ -85,7 +96,7 @@ def _searched(framed: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _searched_later(send: Callable[..., Any]) -> Callable[..., Any]:
     async def sent(socket: Any, text_data: str | None = None, **more: Any) -> None:
-        canary.search("live socket", text_data or "")
+        canary.search("live socket", _without_what_is_shown_once(text_data or ""))
         await send(socket, text_data, **more)
 
     return sent
