@@ -1,12 +1,13 @@
-"""Who comes with name and password: the one door for them. Whoever has a second factor brings its code as well."""
+"""Who comes with name and password, where a second factor is on: the one door for them asks for the code as well."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
+
+from devices import second_factor
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -25,9 +26,7 @@ class Passwords(ModelBackend):
     ) -> User | None:
         """Return the user, or None where name or password is wrong; raise a Refusal where only `code` is."""
         user = super().authenticate(request, username, password, **kwargs)
-        if user is not None and settings.SECOND_FACTOR != "off":
-            from devices import second_factor  # noqa: PLC0415  its package is there only where it is on
-
+        if user is not None:
             second_factor.prove(user, kwargs.get("code", ""))
         return user
 

@@ -135,7 +135,7 @@ CHANNEL_LAYERS = {"default": channel_layer(ENV.redis_url)}
 
 # --- who comes in
 
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "devices.passwords.Passwords"]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
@@ -164,6 +164,7 @@ if SECOND_FACTOR != "off":
     at = INSTALLED_APPS.index("devices")
     INSTALLED_APPS[at:at] = ["allauth", "allauth.account", "allauth.mfa"]
     MIDDLEWARE.append("allauth.account.middleware.AccountMiddleware")  # it insists
+    AUTHENTICATION_BACKENDS[1] = "devices.passwords.Passwords"
     MFA_ADAPTER = "devices.second_factor.Sealed"
     MFA_TOTP_TOLERANCE = 1  # a phone's clock may be half a minute off
 
