@@ -9,9 +9,11 @@ RUN npm ci --omit=dev
 
 # --- the Python packages: wheels only, each with the hash that the lock gives
 FROM python:3.13-slim-bookworm AS packages
-COPY requirements.lock ./
+# requirements-second-factor.lock where signing in takes a code besides the password (docs/production.md).
+ARG LOCK=requirements.lock
+COPY requirements.lock requirements-second-factor.lock ./
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r ${LOCK}
 
 # --- the hub
 FROM python:3.13-slim-bookworm

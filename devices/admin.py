@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django import forms
+from django.apps import apps
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
@@ -35,6 +37,11 @@ LISTED: Final = 50
 admin.site.site_title = admin.site.site_header = "Telemetry Hub"
 admin.site.unregister(User)
 admin.site.unregister(Group)
+if settings.SECOND_FACTOR != "off":
+    # Of django-allauth's tables one is used, by devices.second_factor alone.
+    for model in (*apps.get_app_config("account").get_models(), *apps.get_app_config("mfa").get_models()):
+        if admin.site.is_registered(model):
+            admin.site.unregister(model)
 
 
 class ReadOnly:
@@ -66,10 +73,23 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]  # generic for the c
     """People, and their roles in fleets."""
 
     inlines = (Members,)
+    actions = ("reset_second_factor",)
 
     def get_inlines(self, _request: HttpRequest, obj: User | None) -> Any:  # noqa: ANN401  as the framework has it
         """Ask for roles once the user is there."""
         return self.inlines if obj else ()
+
+    def has_reset_permission(self, request: HttpRequest) -> bool:
+        """Leave it to superusers, and away where there are no second factors."""
+        return settings.SECOND_FACTOR != "off" and request.user.is_active and request.user.is_superuser
+
+    @admin.action(description="Take the second factor away: a phone is lost", permissions=["reset"])
+    def reset_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Have them sign in with the password alone, until they set up another."""
+        from devices import second_factor  # noqa: PLC0415  its package is there only where it is on
+
+        taken = [user.get_username() for user in queryset if second_factor.turn_off(user)]
+        self.message_user(request, f"Taken away from: {', '.join(taken) or 'nobody, for none had one'}.")
 
 
 KEPT: tuple[str, _FieldOpts] = (

@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -20,6 +21,8 @@ from hub import machine
 CHECKOUT = Path(__file__).resolve().parent.parent
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 BrokerAccounts = Literal["dynsec", "nats", "none"]
+SecondFactor = Literal["off", "optional", "required"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 T = TypeVar("T")
 D = TypeVar("D")
 
@@ -75,6 +78,8 @@ class Env:
     hub_rate: int
     hub_burst: int
     hub_outgoing: tuple[tuple[str, int], ...]
+    hub_second_factor: SecondFactor
+    hub_log_level: LogLevel
     hub_debug: bool
 
     @property
@@ -140,6 +145,8 @@ class _Reader:
             hub_rate=self.parsed("HUB_RATE", count, 1_000),
             hub_burst=self.parsed("HUB_BURST", count, 30_000),
             hub_outgoing=self.parsed("HUB_OUTGOING", places, ()),
+            hub_second_factor=self.parsed("HUB_SECOND_FACTOR", second_factor, "off"),
+            hub_log_level=self.parsed("HUB_LOG_LEVEL", log_level, "INFO"),
             hub_debug=self.parsed("HUB_DEBUG", yes_or_no, default=False),
         )
         self.mistakes += readable_on_the_way(values)
@@ -267,12 +274,32 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+def one_of(words: tuple[str, ...], text: str) -> str:
+    """A word of these."""
+    if text not in words:
+        raise ValueError(f"is {text!r}; it must be one of {', '.join(words)}.")
+    return text
+
+
 def broker_accounts(text: str) -> BrokerAccounts:
     """How the broker learns of devices."""
-    for known in get_args(BrokerAccounts):
-        if text == known:
-            return cast("BrokerAccounts", known)
-    raise ValueError(f"is {text!r}; it must be one of {', '.join(get_args(BrokerAccounts))}.")
+    return cast("BrokerAccounts", one_of(get_args(BrokerAccounts), text))
+
+
+def second_factor(text: str) -> SecondFactor:
+    """Whether signing in may, or must, take more than a password; that needs a package of its own."""
+    chosen = cast("SecondFactor", one_of(get_args(SecondFactor), text))
+    if chosen != "off" and find_spec("allauth") is None:
+        raise ValueError(
+            f"is {text!r}, and the package for it is missing: "
+            "pip install --require-hashes -r requirements-second-factor.lock"
+        )
+    return chosen
+
+
+def log_level(text: str) -> LogLevel:
+    """From which level on something is logged."""
+    return cast("LogLevel", one_of(get_args(LogLevel), text.upper()))
 
 
 def share(text: str) -> str:

@@ -4,12 +4,15 @@ Devices and people choose much of what is told. Nothing of it begins a line, or 
 """
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from devices import dump
+
+if TYPE_CHECKING:
+    from hub.env import LogLevel
 
 SECRET_WORDS = ("password", "secret", "token", "authorization", "cookie")
 IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")  # user:secret@ of any URL
@@ -49,8 +52,12 @@ AFTER: list[Processor] = [
 ]
 
 
-def configure() -> dict[str, Any]:
-    """Sets structlog up, and gives Django's LOGGING, through which it and the standard library write alike."""
+def configure(level: "LogLevel" = "INFO") -> dict[str, Any]:
+    """Sets structlog up, and gives Django's LOGGING, through which it and the standard library write alike.
+
+    Some packages tell at INFO what interests only whoever looks for a fault, and asked for DEBUG.
+    """
+    quiet = level if level in ("DEBUG", "ERROR") else "WARNING"
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -73,12 +80,15 @@ def configure() -> dict[str, Any]:
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"handlers": ["stderr"], "level": "INFO"},
+        "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            "django": {"handlers": [], "propagate": True, "level": "INFO"},
-            "django.server": {"handlers": [], "propagate": True, "level": "INFO"},
-            "django.channels.server": {"handlers": [], "propagate": True, "level": "WARNING"},
-            "daphne": {"level": "WARNING"},  # INFO tells each start-up step
-            "axes": {"level": "WARNING"},
+            "django": {"handlers": [], "propagate": True, "level": level},
+            # DEBUG would tell statements and pages with all that is in them, secrets as well.
+            "django.db.backends": {"level": "WARNING"},
+            "django.template": {"level": "WARNING"},
+            "django.server": {"handlers": [], "propagate": True, "level": level},
+            "django.channels.server": {"handlers": [], "propagate": True, "level": quiet},
+            "daphne": {"level": quiet},  # INFO tells each start-up step
+            "axes": {"level": quiet},
         },
     }

@@ -28,6 +28,7 @@ HUB_RATE, HUB_BURST = ENV.hub_rate, ENV.hub_burst
 HUB_ORIGINS = ENV.hub_origins
 HUB_PLAIN = ENV.hub_plain
 HUB_OUTGOING = ENV.hub_outgoing
+SECOND_FACTOR = ENV.hub_second_factor
 
 SECRET_KEY = ENV.secret_key
 DEBUG = ENV.hub_debug
@@ -91,6 +92,7 @@ def database(url: str) -> dict[str, Any]:
     """Django's description of the database that this address names."""
     described: dict[str, Any] = dict(dj_database_url.parse(url))
     if described["ENGINE"] == "django.db.backends.sqlite3":
+        # It holds sessions by their names: no other account of this machine has to look into it.
         Path(described["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         described["OPTIONS"] = {
             # Writers queue from BEGIN on instead of failing at their first write; a commit is on the disk.
@@ -161,6 +163,16 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_TEMPLATE = "dashboard/locked.html"
 AXES_VERBOSE = False
+
+if SECOND_FACTOR != "off":
+    # Its tables and its codes are used (docs/adr/0026); of its pages none has an address. Before `devices`, which takes
+    # its tables out of the admin.
+    at = INSTALLED_APPS.index("devices")
+    INSTALLED_APPS[at:at] = ["allauth", "allauth.account", "allauth.mfa"]
+    MIDDLEWARE.append("allauth.account.middleware.AccountMiddleware")  # it insists
+    AUTHENTICATION_BACKENDS[1] = "devices.passwords.Passwords"
+    MFA_ADAPTER = "devices.second_factor.Sealed"
+    MFA_TOTP_TOLERANCE = 1  # a phone's clock may be half a minute off
 
 # --- HTTP
 
@@ -247,4 +259,4 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
-LOGGING = logs.configure()
+LOGGING = logs.configure(ENV.hub_log_level)

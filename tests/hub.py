@@ -307,6 +307,8 @@ def production_environment(hub: Production) -> dict[str, str]:
         "HUB_RATE": "",
         "HUB_BURST": "",
         "BRIDGE_SHARE": "",
+        "HUB_SECOND_FACTOR": "",
+        "HUB_LOG_LEVEL": "",
     }
     assert here.keys() == compose()["services"]["web"]["environment"].keys(), "compose gives other variables"
     return {**PLAIN, **here}
@@ -319,6 +321,7 @@ PLAIN: Final = {
     ),
     **dict.fromkeys(("MQTT_PUBLIC_HOST", "MQTT_PUBLIC_PORT", "ALLOWED_HOSTS", "BROKER_ACCOUNTS"), ""),
     **dict.fromkeys(("BRIDGE_SHARE", "HUB_OUTGOING", "HUB_RATE", "HUB_BURST", "HUB_PLAIN", "MQTT_CA"), ""),
+    **dict.fromkeys(("HUB_SECOND_FACTOR", "HUB_LOG_LEVEL"), ""),
     "DJANGO_SETTINGS_MODULE": "hub.settings",
     "HUB_NO_BOOTSTRAP": "1",
     "PYTHONPATH": str(ROOT),

@@ -239,12 +239,13 @@ def mosquitto_conf(folder: Path, port: int, tls_port: int) -> Path:
 def redis(tmp: Path) -> Iterator[Service]:
     """Redis without persistence: what the hub keeps there may be lost at any time."""
     program, port = need("redis-server"), free_port()
-    options = {"port": port, "bind": LOOPBACK, "dir": tmp, "save": "", "appendonly": "no"}
-    command: list[str | Path] = [
-        program,
-        *(part for name, value in options.items() for part in (f"--{name}", str(value))),
-    ]
-    with running(Service(command, port, f"redis://{LOOPBACK}:{port}/0", tmp / "redis.log")) as service:
+    secret = secrets.token_urlsafe(32)
+    options = {"port": port, "bind": LOOPBACK, "dir": tmp, "save": '""', "appendonly": "no", "requirepass": secret}
+    conf = tmp / "redis.conf"  # a command line would show the password
+    conf.touch(mode=0o600)
+    conf.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
+    url = f"redis://:{secret}@{LOOPBACK}:{port}/0"
+    with running(Service([program, conf], port, url, tmp / "redis.log")) as service:
         yield service
 
 
@@ -252,7 +253,8 @@ def redis(tmp: Path) -> Iterator[Service]:
 def postgres(tmp: Path, *, fsync: bool = False, more: Sequence[str] = ()) -> Iterator[Service]:
     """PostgreSQL with a database `hub`; `fsync=True` for tests of what a power cut leaves; `more`: name=value."""
     binaries, port = need("postgres").resolve().parent, free_port()
-    server = f"postgres://hub@{LOOPBACK}:{port}"
+    # It trusts whoever comes; the password is for whatever takes the address, as an operator's would be.
+    server = f"postgres://hub:{secrets.token_urlsafe(32)}@{LOOPBACK}:{port}"
     user = _unprivileged()
     # Short, for a socket's path has at most 107 bytes; and open to a user who is not root.
     folder = Path(_temporary(user))

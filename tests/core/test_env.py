@@ -2,6 +2,7 @@
 
 import re
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_a_production_environment_is_read_whole(tmp_path: Path) -> None:
         ({"HUB_OUTGOING": "alerts.internal"}, "HUB_OUTGOING holds 'alerts.internal'; it must be a host with its port"),
         ({"HUB_OUTGOING": "a:1,http://b:2"}, "HUB_OUTGOING holds 'http://b:2'"),
         ({"HUB_OUTGOING": "a:99999"}, "HUB_OUTGOING has a port that is not a number from 1 to 65535"),
+        ({"HUB_SECOND_FACTOR": "on"}, "HUB_SECOND_FACTOR is 'on'; it must be one of off, optional, required."),
+        ({"HUB_LOG_LEVEL": "loud"}, "HUB_LOG_LEVEL is 'LOUD'; it must be one of DEBUG, INFO, WARNING, ERROR."),
         ({"HUB_DEBUG": "perhaps"}, "HUB_DEBUG is 'perhaps'; it must be 1 or 0."),
         ({"MQTT_PUBLIC_PORT": "0"}, "MQTT_PUBLIC_PORT is '0'; it must be a number from 1 to 65535."),
         ({"MQTT_PUBLIC_PORT": "²"}, "MQTT_PUBLIC_PORT is '²'"),
@@ -192,3 +195,13 @@ def test_the_guide_has_a_row_for_every_variable_and_says_which_take_a_file() -> 
     rows = re.findall(r"^\| `([A-Z_]+)`( \(or `_FILE`\))? \|", guide, re.MULTILINE)
     assert {name for name, _ in rows} == documented()
     assert {name for name, file in rows if file} == set(env.SECRETS)
+
+
+def test_a_second_factor_without_its_package_is_a_mistake_that_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read(tmp_path, HUB_SECOND_FACTOR="required").hub_second_factor == "required"
+    monkeypatch.setitem(sys.modules, "allauth", None)  # as Python finds it where it is not installed
+    (only,) = mistakes(tmp_path, HUB_SECOND_FACTOR="required")
+    assert only.endswith("is missing: pip install --require-hashes -r requirements-second-factor.lock")
+    assert read(tmp_path, HUB_SECOND_FACTOR="off").hub_second_factor == "off"

@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("hub",),
     ("bridge", "dashboard", "alarms", "simulators"),
     ("devices.urls", "devices.management", "devices.apps", "devices.witness"),
-    ("devices.api", "devices.admin"),
+    ("devices.api", "devices.admin", "devices.passwords"),
     ("devices.replay",),
     (
         "devices.intake",
@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.history.storage",
     ),
     ("devices.commands", "devices.rejects", "devices.members", "devices.notes", "devices.tokens"),
+    ("devices.second_factor",),
     ("devices.registry",),
     ("devices.history.rollups",),
     ("devices.telemetry", "devices.history.repairs"),
