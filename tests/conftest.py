@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Django's test clients ask as http://testserver, which is no name of this machine; test_plain.py is about that.
     """
     settings.HUB_PLAIN = env.PLAIN
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     if config.getoption("--canary"):
         from tests import canary_watch  # noqa: PLC0415  only where it is wanted: it changes the whole process
 
