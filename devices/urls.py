@@ -6,6 +6,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from devices.api import (
+    claims,
     commands,
     devices,
     events,
@@ -40,6 +41,9 @@ urlpatterns = [
     path("fleets/<slug:slug>/", fleets.OneFleet.as_view(), name="fleet"),
     path("fleets/<slug:slug>/members/", fleets.Members.as_view(), name="members"),
     path("fleets/<slug:slug>/members/<str:username>/", fleets.OneMember.as_view(), name="member"),
+    path("fleets/<slug:slug>/claims/", claims.Codes.as_view(), name="claims"),
+    path("fleets/<slug:slug>/claims/<int:code>/", claims.OneCode.as_view(), name="claim-code"),
+    path("claim/", claims.Claim.as_view(), name="claim"),
     path("rejects/", rejects.Rejects.as_view(), name="rejects"),
     path("rejects/groups/", rejects.Groups.as_view(), name="reject-groups"),
     path("rejects/replay/", rejects.Replays.as_view(), name="replays"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from django.conf import settings
 from django.db.models import Q
@@ -18,6 +18,9 @@ from devices.models import Device, Head, Role
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
+
+
+MQTTS_PORT: Final = 8883
 
 
 class AnyValue(serializers.JSONField):
@@ -55,6 +58,7 @@ class MqttShape(Shape):
 
     host = serializers.CharField()
     port = serializers.IntegerField()
+    tls = serializers.BooleanField(help_text="whether it speaks TLS there")
     username = serializers.CharField()
 
 
@@ -231,5 +235,10 @@ class Rotation(View):
 
 def credentials(device: Device, secret: str) -> dict[str, Any]:
     """Return what a device needs to connect."""
-    where = {"host": settings.MQTT_PUBLIC_HOST, "port": settings.MQTT_PUBLIC_PORT, "username": device.key}
-    return {"key": device.key, "secret": secret, "mqtt": where}
+    return {"key": device.key, "secret": secret, "mqtt": {**broker(), "username": device.key}}
+
+
+def broker() -> dict[str, Any]:
+    """Return where devices connect."""
+    host, port = settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT
+    return {"host": host, "port": port, "tls": port == MQTTS_PORT}

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -17,10 +18,10 @@ from rest_framework.test import APIClient
 
 from dashboard import calls, permits, protocol
 from dashboard.protocol import Call
-from devices import commands, registry
+from devices import commands, offers, registry
 from devices.errors import Refusal
 from devices.history import repairs
-from devices.models import Device, Reject, Token
+from devices.models import ClaimCode, Device, Reject, Token
 from devices.urls import urlpatterns
 from tests.django.conftest import NOW, PASSWORD, refuse
 from tests.django.live import PATIENCE_S, publish, signed_in
@@ -44,11 +45,13 @@ BODIES: dict[str, Any] = {
     "fleet": {"keep_raw": 30},
     "members": {"user": "charlie", "role": "viewer"},
     "replays": {"reason": "not_json"},
+    "claims": {"lasts_s": 60},
+    "claim": {"code": "0000-0000-0000-0000", "key": "pump-2"},
 }
 QUERIES: dict[str, str] = {"rejects": "?device=pump-1"}
 UNSAFE = ("post", "put", "patch", "delete")
 # What differs from one time to the next: secrets, numbers that are drawn, instants.
-DICE = frozenset(("token", "secret", "id", "at", "undone_at", "created_at", "changed_at", "expires_at", "since"))
+DICE = frozenset(("token", "secret", "id", "at", "undone_at", "created_at", "changed_at", "expires_at", "since", "url"))
 CAST = ("vera", "bob", "alice", "charlie")
 
 
@@ -88,6 +91,8 @@ def there(pump: Device, kettle: Device, alice: User, bob: User, vera: User, char
     command, _ = commands.issue(pump, "relay", "on", user=bob, now=NOW)
     repair = repairs.mark(pump, repairs.Range(None, NOW, NOW + 1), "why", alice, NOW)
     mine = Token.objects.create(alice)[0]
+    digest, soon = offers.digest(BODIES["claim"]["code"]), timezone.now() + timedelta(hours=1)
+    claim = ClaimCode.objects.create(digest=digest, fleet=pump.fleet, made_by=alice, expires_at=soon)
     return {
         "<str:key>": "pump-1",
         "<int:repair>": str(repair.pk),
@@ -96,6 +101,7 @@ def there(pump: Device, kettle: Device, alice: User, bob: User, vera: User, char
         "<str:username>": "vera",
         "<int:pk>": str(Reject.objects.get().pk),
         "<slug:token>": mine.token_key,
+        "<int:code>": str(claim.pk),
     }
 
 
@@ -109,8 +115,12 @@ def address(route: Route, there: dict[str, str]) -> str:
 
 def masked(body: Any) -> Any:
     if isinstance(body, dict):
-        return {name: "?" if name in DICE else masked(value) for name, value in body.items()}
+        return {name: "?" if name in DICE or is_code(value) else masked(value) for name, value in body.items()}
     return [masked(one) for one in body] if isinstance(body, list) else body
+
+
+def is_code(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 19 and value.count("-") == 3
 
 
 def by_rest(user: User, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
