@@ -30,7 +30,8 @@ def make(user: User, fleet: Fleet, *, lasts: timedelta = LASTS, key: str = "") -
     if key:
         _check(user, fleet, key)
     with transaction.atomic():
-        made, code = offers.make(ClaimCode.objects.all(), fleet, user, lasts, key=key)
+        made = ClaimCode(fleet=fleet, made_by=user, key=key)
+        code = offers.make(made, lasts)
         audit.note("claim_code.made", str(made.pk), {"key": key, "lasts_s": lasts.total_seconds()}, fleet=fleet)
     return made, code
 
@@ -45,7 +46,7 @@ def _check(user: User, fleet: Fleet, key: str) -> None:
 
 def open_of(fleet: Fleet) -> QuerySet[ClaimCode]:
     """Select a fleet's codes that can still be used."""
-    return offers.still_open(ClaimCode.objects.filter(fleet=fleet)).select_related("made_by")
+    return offers.opened(ClaimCode).filter(fleet=fleet)
 
 
 def find(fleet: Fleet, pk: int) -> ClaimCode:
@@ -71,7 +72,7 @@ def claim(code: str, key: str = "", name: str = "", model: str = "") -> tuple[De
     It is done in the name of whoever made the code. What is refused leaves the code as good as it was.
     """
     with transaction.atomic():
-        taken = offers.redeem(ClaimCode.objects.all(), code)
+        taken = offers.redeem(ClaimCode, code)
         with audit.acting(audit.person(taken.made_by, f"claim code {taken.pk}")):
             device, secret = _claimed(taken, key or taken.key, name)
             audit.note("device.claimed", device.key, {"code": taken.pk, "model": model}, fleet=device.fleet)

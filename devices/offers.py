@@ -11,16 +11,12 @@ from django.utils import timezone
 
 from devices import registry
 from devices.errors import Refusal
-from devices.models import Role
-from devices.models.people import Offer
+from devices.models import Offer, Role
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
     from django.db.models import QuerySet
 
-    from devices.models import Fleet
-
-AnOffer = TypeVar("AnOffer", bound=Offer)
+Kind = TypeVar("Kind", bound=Offer)
 
 # Crockford's base 32: no I, L, O or U, so that people read and type it well. 16 letters are 80 random bits.
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -43,27 +39,46 @@ def digest(code: str) -> str:
     return hashlib.sha256(code.upper().translate(_MEANT).encode(errors="replace")).hexdigest()
 
 
-def make(rows: QuerySet[AnOffer], fleet: Fleet, user: User, lasts: timedelta, **what: str) -> tuple[AnOffer, str]:
-    """Add an offer to its table; return it with its code. What was over long ago is cleared away."""
+def make(offer: Kind, lasts: timedelta) -> str:
+    """Store an offer and return its code. What was over long ago is cleared away."""
     code, now = new_code(), timezone.now()
-    rows.filter(expires_at__lte=now - KEPT).delete()
-    return rows.create(digest=digest(code), fleet=fleet, made_by=user, expires_at=now + lasts, **what), code
+    offer.digest, offer.expires_at = digest(code), now + lasts
+    _all(type(offer)).filter(expires_at__lte=now - KEPT).delete()
+    offer.save()
+    return code
 
 
-def still_open(rows: QuerySet[AnOffer]) -> QuerySet[AnOffer]:
-    """Select what can still be taken."""
-    return rows.filter(used_at=None, expires_at__gt=timezone.now())
+def opened(kind: type[Kind]) -> QuerySet[Kind]:
+    """Select the offers that can still be taken."""
+    return _all(kind).filter(used_at=None, expires_at__gt=timezone.now()).select_related("fleet", "made_by")
 
 
-def redeem(rows: QuerySet[AnOffer], code: str) -> AnOffer:
-    """Take the offer, in the caller's transaction: of two who do so at once, one is refused.
+def find(kind: type[Kind], code: str) -> Kind:
+    """Return an offer that can be taken. To whoever has no good code, all that may be wrong with it looks the same."""
+    return _found(opened(kind), code)
 
-    To whoever has no good code, all that may be wrong with it looks the same. Who made it must still be manager.
-    """
-    locked = still_open(rows).select_for_update(of=("self",)).select_related("fleet", "made_by")
-    offer = locked.filter(digest=digest(code)).first()
-    if offer is None or not registry.fleets_of(offer.made_by, Role.MANAGER).filter(pk=offer.fleet_id).exists():
-        raise Refusal("code_refused", "This code is wrong, used up, revoked or expired; ask for a new one.", 404)
+
+def redeem(kind: type[Kind], code: str) -> Kind:
+    """Take an offer, in the caller's transaction: of two who come at once, the second is refused."""
+    offer = _found(opened(kind).select_for_update(of=("self",)), code)
     offer.used_at = timezone.now()
     offer.save(update_fields=["used_at"])
     return offer
+
+
+def unknown() -> Refusal:
+    """Refuse a code, whatever is wrong with it."""
+    return Refusal("offer_unknown", "This code is wrong, was used, or has expired; ask for another one.", 404)
+
+
+def _found(rows: QuerySet[Kind], code: str) -> Kind:
+    """Return the offer of a code, if whoever made it could still make it."""
+    offer = rows.filter(digest=digest(code)).first()
+    if offer is None or not registry.fleets_of(offer.made_by, Role.MANAGER).filter(pk=offer.fleet_id).exists():
+        raise unknown()
+    return offer
+
+
+def _all(kind: type[Kind]) -> QuerySet[Kind]:
+    found: QuerySet[Kind] = kind._default_manager.all()  # noqa: SLF001  the framework's name for it
+    return found

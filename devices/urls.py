@@ -6,6 +6,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from devices.api import (
+    bulk,
     claims,
     commands,
     devices,
@@ -26,6 +27,7 @@ urlpatterns = [
     path("tokens/", tokens.Tokens.as_view(), name="tokens"),
     path("tokens/<slug:token>/", tokens.OneToken.as_view(), name="token"),
     path("devices/", devices.Devices.as_view(), name="devices"),
+    path("devices/bulk/", bulk.Bulk.as_view(), {"key": "bulk"}, name="bulk"),
     path("devices/<str:key>/", devices.OneDevice.as_view(), name="device"),
     path("devices/<str:key>/rotate/", devices.Rotation.as_view(), name="rotate"),
     path("devices/<str:key>/frames/", frames.Frames.as_view(), name="frames"),

@@ -88,7 +88,7 @@ class Claim(View):
         try:
             device, secret = claims.claim(**asked)
         except Refusal as refusal:
-            if refusal.code == "code_refused":
+            if refusal.code == "offer_unknown":
                 cache.add(misses, 0, WAIT_S)
                 cache.incr(misses)
             raise

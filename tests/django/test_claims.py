@@ -79,7 +79,7 @@ def test_whoever_has_no_good_code_cannot_tell_why(alice: User, greenhouse: Fleet
     codes = (used, expired, revoked, orphan, offers.new_code(), "x")
     answers = [api(None).post(CLAIM, {"code": code, "key": key}) for code in codes for key in ("pump-7", "new", "Bad")]
     assert {(answer.status_code, answer.content) for answer in answers} == {(404, answers[0].content)}
-    assert answers[0].json()["code"] == "code_refused"
+    assert answers[0].json()["code"] == "offer_unknown"
     assert Device.objects.count() == 1
 
 
@@ -93,7 +93,7 @@ def test_a_code_is_good_only_while_its_maker_is_manager(how: str, alice: User, g
         Membership.objects.filter(user=alice).update(role="operator")
     else:
         User.objects.filter(pk=alice.pk).update(is_active=False)
-    with pytest.raises(Refusal, match="wrong, used up, revoked or expired"):
+    with pytest.raises(Refusal, match="wrong, was used, or has expired"):
         claims.claim(code, "pump-7")
 
 
@@ -109,8 +109,10 @@ def test_of_two_who_redeem_one_code_at_once_one_wins(alice: User, greenhouse: Fl
 
     keys = [f"pump-{number}" for number in range(4)]
     results = together(*(lambda key=key: claim(key) for key in keys))  # type: ignore[misc]  # a lambda's default has no type
-    assert sorted(results)[:3] == ["code_refused"] * 3
-    assert [device.key for device in Device.objects.all()] == [result for result in results if result != "code_refused"]
+    assert sorted(results)[:3] == ["offer_unknown"] * 3
+    assert [device.key for device in Device.objects.all()] == [
+        result for result in results if result != "offer_unknown"
+    ]
 
 
 def test_a_key_that_is_taken_is_refused_and_the_code_stays_good(
