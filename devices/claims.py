@@ -12,6 +12,8 @@ from devices.errors import Refusal
 from devices.models import ClaimCode, Device, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django.contrib.auth.models import User
     from django.db.models import QuerySet
 
@@ -44,9 +46,9 @@ def _check(user: User, fleet: Fleet, key: str) -> None:
         raise registry.key_taken(key)
 
 
-def open_of(fleet: Fleet) -> QuerySet[ClaimCode]:
-    """Select a fleet's codes that can still be used."""
-    return offers.opened(ClaimCode).filter(fleet=fleet)
+def open_of(fleets: Iterable[Fleet]) -> QuerySet[ClaimCode]:
+    """Select the codes of these fleets that can still be used."""
+    return offers.opened(ClaimCode).filter(fleet__in=fleets)
 
 
 def find(fleet: Fleet, pk: int) -> ClaimCode:

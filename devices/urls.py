@@ -20,6 +20,7 @@ from devices.api import (
     series,
     storage,
     tokens,
+    unclaimed,
 )
 
 app_name = "api"
@@ -51,6 +52,8 @@ urlpatterns = [
     path("rejects/replay/", rejects.Replays.as_view(), name="replays"),
     path("rejects/<int:pk>/", rejects.OneReject.as_view(), name="reject"),
     path("rejects/<int:pk>/replay/", rejects.Replay.as_view(), name="replay"),
+    path("unclaimed/", unclaimed.Unclaimed.as_view(), name="unclaimed"),
+    path("unclaimed/<str:key>/claim/", unclaimed.Claim.as_view(), name="claim-unclaimed"),
     path("storage/", storage.Storage.as_view(), name="storage"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path(

@@ -102,7 +102,7 @@ class Codes(View):
     def get(self, request: Request, slug: str) -> Response:
         """List those that can still be used, newest first."""
         fleet = registry.find_fleet(user_of(request), slug, Role.MANAGER)
-        return page(claims.open_of(fleet), ("-pk",), CodeShape, query(request, Paged))
+        return page(claims.open_of([fleet]), ("-pk",), CodeShape, query(request, Paged))
 
     @extend_schema(request=CodeAsked, responses={201: CodeMade})
     def post(self, request: Request, slug: str) -> Response:
