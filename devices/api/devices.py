@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from django.conf import settings
 from django.db.models import Q
@@ -18,9 +18,6 @@ from devices.models import Device, Head, Role
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
-
-
-MQTTS_PORT: Final = 8883
 
 
 class AnyValue(serializers.JSONField):
@@ -240,5 +237,5 @@ def credentials(device: Device, secret: str) -> dict[str, Any]:
 
 def broker() -> dict[str, Any]:
     """Return where devices connect."""
-    host, port = settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT
-    return {"host": host, "port": port, "tls": port == MQTTS_PORT}
+    host, port, tls = settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT, settings.MQTT_PUBLIC_TLS
+    return {"host": host, "port": port, "tls": tls}

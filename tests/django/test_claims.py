@@ -58,7 +58,7 @@ def test_a_code_is_kept_as_hash_alone(alice: User, greenhouse: Fleet) -> None:
 
 
 def test_a_device_gets_what_a_manager_would_have_got(alice: User, greenhouse: Fleet, api: Any, settings: Any) -> None:
-    settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT = "mqtt.example.org", 8883
+    settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT, settings.MQTT_PUBLIC_TLS = "mqtt.example.org", 8883, True
     asked = {"code": made(alice, greenhouse), "key": "pump-7", "name": "Pump 7", "model": "P-100"}
     answer = api(None).post(CLAIM, asked)
     device = Device.objects.get()

@@ -34,7 +34,7 @@ def sent(client: Any, table: str, query: str = "") -> Any:
 
 
 def test_each_row_is_a_device_with_a_secret_of_its_own(alice: User, greenhouse: Fleet, api: Any, settings: Any) -> None:
-    settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT = "mqtt.example.org", 1883
+    settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT, settings.MQTT_PUBLIC_TLS = "mqtt.example.org", 1883, False
     answer = sent(api(alice), "key,name,model\npump-1,Pump,P-100\npump-2,,\n")
     told = answer.json()
     assert answer.status_code == 200
@@ -227,7 +227,7 @@ def provision(tmp_path: Any, table: str, *words: str) -> list[dict[str, str]]:
 
 
 def test_the_shell_prints_the_report_as_csv(tmp_path: Any, greenhouse: Fleet, settings: Any) -> None:
-    settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT = "mqtt.example.org", 8883
+    settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT, settings.MQTT_PUBLIC_TLS = "mqtt.example.org", 8883, True
     made, bad = provision(tmp_path, "key,name\nd-1,=1+1\nBad,\n")
     secret = sealing.unseal(Device.objects.get().secret_box)
     assert made == {
