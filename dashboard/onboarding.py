@@ -123,6 +123,7 @@ def _report(rows: list[provisioning.Row], *, dry_run: bool) -> dict[str, Any]:
         "more": len(rows) - SHOWN,
         "counts": [(result, count) for result, count in provisioning.counts(rows).items() if count],
         "dry_run": dry_run,
+        "made": any(row.secret for row in rows),
         "live": {"report": provisioning.report(rows, broker())},
     }
 
