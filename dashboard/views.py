@@ -124,7 +124,7 @@ def device_state(request: HttpRequest, key: str) -> JsonResponse:
 def new_secret(request: HttpRequest, key: str) -> HttpResponse:
     """Give the device a new secret, and show it this once."""
     one = registry.find(cast("User", request.user), key, Role.MANAGER)
-    return _credentials(request, one, registry.rotate(one), rotated=True)
+    return credentials(request, one, registry.rotate(one), rotated=True)
 
 
 @page
@@ -174,11 +174,12 @@ def add_device(request: HttpRequest) -> HttpResponse:
         except Refusal as refusal:
             form.add_error("key", refusal.message)
         else:
-            return _credentials(request, registry.find(user, one.key), secret, rotated=False)
+            return credentials(request, registry.find(user, one.key), secret, rotated=False)
     return render(request, "dashboard/add.html", {"form": form, "one_fleet": len(form.fields["fleet"].queryset) == 1})  # type: ignore[attr-defined]
 
 
-def _credentials(request: HttpRequest, one: Device, secret: str, *, rotated: bool) -> HttpResponse:
+def credentials(request: HttpRequest, one: Device, secret: str, *, rotated: bool) -> HttpResponse:
+    """Show what the device logs in with, this once."""
     context = {
         "device": one,
         "secret": secret,

@@ -6,6 +6,8 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from devices.api import (
+    bulk,
+    claims,
     commands,
     devices,
     events,
@@ -18,6 +20,7 @@ from devices.api import (
     series,
     storage,
     tokens,
+    unclaimed,
 )
 
 app_name = "api"
@@ -25,6 +28,7 @@ urlpatterns = [
     path("tokens/", tokens.Tokens.as_view(), name="tokens"),
     path("tokens/<slug:token>/", tokens.OneToken.as_view(), name="token"),
     path("devices/", devices.Devices.as_view(), name="devices"),
+    path("devices/bulk/", bulk.Bulk.as_view(), {"key": "bulk"}, name="bulk"),
     path("devices/<str:key>/", devices.OneDevice.as_view(), name="device"),
     path("devices/<str:key>/rotate/", devices.Rotation.as_view(), name="rotate"),
     path("devices/<str:key>/frames/", frames.Frames.as_view(), name="frames"),
@@ -40,11 +44,16 @@ urlpatterns = [
     path("fleets/<slug:slug>/", fleets.OneFleet.as_view(), name="fleet"),
     path("fleets/<slug:slug>/members/", fleets.Members.as_view(), name="members"),
     path("fleets/<slug:slug>/members/<str:username>/", fleets.OneMember.as_view(), name="member"),
+    path("fleets/<slug:slug>/claims/", claims.Codes.as_view(), name="claims"),
+    path("fleets/<slug:slug>/claims/<int:code>/", claims.OneCode.as_view(), name="claim-code"),
+    path("claim/", claims.Claim.as_view(), name="claim"),
     path("rejects/", rejects.Rejects.as_view(), name="rejects"),
     path("rejects/groups/", rejects.Groups.as_view(), name="reject-groups"),
     path("rejects/replay/", rejects.Replays.as_view(), name="replays"),
     path("rejects/<int:pk>/", rejects.OneReject.as_view(), name="reject"),
     path("rejects/<int:pk>/replay/", rejects.Replay.as_view(), name="replay"),
+    path("unclaimed/", unclaimed.Unclaimed.as_view(), name="unclaimed"),
+    path("unclaimed/<str:key>/claim/", unclaimed.Claim.as_view(), name="claim-unclaimed"),
     path("storage/", storage.Storage.as_view(), name="storage"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path(

@@ -10,6 +10,7 @@ from devices.models.people import (
     DeviceRole,
     Invitation,
     Membership,
+    Offer,
     Role,
     Token,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Limits",
     "Membership",
     "Metric",
+    "Offer",
     "Reject",
     "Repair",
     "Role",
