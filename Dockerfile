@@ -9,9 +9,11 @@ RUN npm ci --omit=dev
 
 # --- the Python packages: wheels only, each with the hash that the lock gives
 FROM python:3.13-slim-bookworm AS packages
-COPY requirements.lock ./
+# requirements-second-factor.lock where signing in takes a code besides the password (docs/production.md).
+ARG LOCK=requirements.lock
+COPY requirements.lock requirements-second-factor.lock ./
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r ${LOCK}
 
 # --- the hub
 FROM python:3.13-slim-bookworm
@@ -21,7 +23,7 @@ ENV PATH=/venv/bin:$PATH \
     HUB_NO_BOOTSTRAP=1 \
     HUB_DATA=/data
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin hub \
-    && install -d -o hub -g hub /data
+    && install -d -m 700 -o hub -g hub /data
 WORKDIR /app
 COPY --from=packages /venv /venv
 COPY --from=front /app/node_modules ./node_modules

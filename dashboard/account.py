@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from dashboard.forms import ChangePassword, MakeToken
 from dashboard.pages import page, told
 from devices import audit, registry, rights, tokens
-from devices.errors import Refusal
+from devices.errors import HalfWay, Refusal
 from devices.models import Membership, Role, Token
 
 if TYPE_CHECKING:
@@ -99,8 +99,12 @@ def _own(user: User) -> Any:  # noqa: ANN401  a query set of a model without typ
 
 def _made(request: HttpRequest, form: MakeToken) -> tuple[Token, str]:
     user, asked = cast("User", request.user), form.cleaned_data
-    # As at the door: too many wrong ones lock out for a while.
-    if authenticate(request, username=user.get_username(), password=asked["password"]) != user:
+    try:
+        # As at the door: too many wrong ones lock out for a while.
+        found = authenticate(request, username=user.get_username(), password=asked["password"])
+    except HalfWay as half:
+        found = half.user  # the password was right; the code of this session was asked for when it began
+    if found != user:
         raise Refusal("wrong_password", "The password is wrong.")
     return tokens.make(
         user,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -142,7 +143,7 @@ class Share(Dressed, forms.Form):
     name = forms.CharField(
         max_length=128, required=False, widget=forms.TextInput(attrs={"placeholder": "For the plumber"})
     )
-    hours = forms.TypedChoiceField(
+    lasts = forms.TypedChoiceField(
         label="Valid for",
         coerce=int,
         choices=[(1, "an hour"), (24, "a day"), (7 * 24, "a week"), (31 * 24, "a month")],
@@ -167,30 +168,9 @@ class Admit(Dressed, forms.Form):
     role = forms.ChoiceField(choices=Role.choices)
 
 
-class AddDevice(forms.Form):
-    """A new device. The key's rules are the registry's, which says what is wrong with one."""
+class OfFleet(forms.Form):
+    """Something for one of the fleets that the user manages."""
 
-    key = forms.CharField(
-        max_length=63,
-        help_text="Its MQTT user name and client id: lower case letters, digits, - and _.",
-        widget=forms.TextInput(
-            attrs={
-                "class": "form-control",
-                "placeholder": "pump-1",
-                "autocomplete": "off",
-                "autocapitalize": "none",
-                "spellcheck": "false",
-                "pattern": "[a-z0-9][a-z0-9_\\-]{0,62}",
-                "title": "Lower case letters, digits, - and _, beginning with a letter or digit.",
-            },
-        ),
-    )
-    name = forms.CharField(
-        max_length=128,
-        required=False,
-        help_text="As people call it. A device may also name itself.",
-        widget=forms.TextInput(attrs={"class": "form-control", "placeholder": "Pump in the cellar"}),
-    )
     fleet = forms.ModelChoiceField(
         Fleet.objects.none(),
         to_field_name="slug",
@@ -203,6 +183,66 @@ class AddDevice(forms.Form):
         choice = self.fields["fleet"]
         assert isinstance(choice, forms.ModelChoiceField)
         choice.queryset = registry.fleets_of(user, Role.MANAGER).order_by("name")
+
+
+def _key(help_text: str, *, required: bool = True) -> forms.CharField:
+    return forms.CharField(
+        max_length=63,
+        required=required,
+        help_text=help_text,
+        widget=forms.TextInput(
+            attrs={
+                "class": "form-control",
+                "placeholder": "pump-1",
+                "autocomplete": "off",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+                "pattern": "[a-z0-9][a-z0-9_\\-]{0,62}",
+                "title": "Lower case letters, digits, - and _, beginning with a letter or digit.",
+            },
+        ),
+    )
+
+
+class AddDevice(OfFleet):
+    """A new device. The key's rules are the registry's, which says what is wrong with one."""
+
+    key = _key("Its MQTT user name and client id: lower case letters, digits, - and _.")
+    name = forms.CharField(
+        max_length=128,
+        required=False,
+        help_text="As people call it. A device may also name itself.",
+        widget=forms.TextInput(attrs={"class": "form-control", "placeholder": "Pump in the cellar"}),
+    )
+    field_order = ("key", "name", "fleet")
+
+
+class MakeCode(OfFleet):
+    """A claim code."""
+
+    lasts = forms.TypedChoiceField(
+        label="Good for",
+        coerce=lambda seconds: timedelta(seconds=int(seconds)),
+        choices=[(900, "15 minutes"), (3600, "an hour"), (86_400, "24 hours")],
+        widget=forms.Select(attrs={"class": "form-select"}),
+    )
+    key = _key(
+        "Empty: the device says which. The key of a device that is there already: it gets a new secret.",
+        required=False,
+    )
+    field_order = ("fleet", "lasts", "key")
+
+
+class Table(OfFleet):
+    """A table of devices."""
+
+    file = forms.FileField(
+        label="CSV file",
+        help_text="First line: key, and whichever are wanted of name, model, gateway, fleet.",
+        widget=forms.FileInput(attrs={"class": "form-control", "accept": ".csv,text/csv"}),
+    )
+    dry_run = forms.BooleanField(required=False)
+    field_order = ("file", "fleet")
 
 
 class Instant(forms.DateTimeField):

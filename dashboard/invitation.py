@@ -51,7 +51,8 @@ def _accepted(request: HttpRequest, code: str, form: NewPerson) -> None:
             with audit.acting(audit.person(user, "invitation")):
                 audit.note("user.made", user.get_username())
                 membership = invitations.accept(user, code)
-        login(request, user, settings.AUTHENTICATION_BACKENDS[-1])  # the one that knows passwords
+        if settings.SECOND_FACTOR != "required":  # else they set one up at the door
+            login(request, user, settings.AUTHENTICATION_BACKENDS[-1])  # the one that knows passwords
     messages.success(request, f"You are {membership.role} of {membership.fleet} now.")
 
 

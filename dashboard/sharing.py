@@ -32,7 +32,7 @@ def share_devices(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return render(request, "dashboard/sharing.html", {"form": form})
     asked = form.cleaned_data
-    made, secret = tokens.share(user, list(asked["devices"]), asked["name"], timedelta(hours=asked["hours"]))
+    made, secret = tokens.share(user, list(asked["devices"]), asked["name"], timedelta(hours=asked["lasts"]))
     url = request.build_absolute_uri(reverse("share", args=[secret]))
     context = {"share": made, "devices": asked["devices"], "url": url, "back": _back(request)}
     return render(request, "dashboard/shared.html", context)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.conf import settings
 from django.contrib.auth.views import LoginView
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -34,7 +35,6 @@ SNIPPETS: Final = (
     ("micropython", "MicroPython", "umqtt.simple"),
     ("arduino", "Arduino", "PubSubClient, ESP32 or ESP8266"),
 )
-MQTTS_PORT: Final = 8883
 # What stands in a snippet while the secret is not shown.
 NO_SECRET: Final = "<secret>"  # noqa: S105  the placeholder itself
 
@@ -45,6 +45,12 @@ class SignInView(LoginView):
     template_name = "dashboard/sign_in.html"
     form_class = SignIn
     redirect_authenticated_user = True
+
+
+@require_GET
+def icon(_request: HttpRequest) -> HttpResponse:
+    """Where browsers look for the picture of a page that names none."""
+    return redirect(staticfiles_storage.url("dashboard/icon.svg"))
 
 
 @page
@@ -107,7 +113,7 @@ def device_state(request: HttpRequest, key: str) -> JsonResponse:
 def new_secret(request: HttpRequest, key: str) -> HttpResponse:
     """Give the device a new secret, and show it this once."""
     one = registry.find(cast("User", request.user), key, Role.MANAGER)
-    return _credentials(request, one, registry.rotate(one), rotated=True)
+    return credentials(request, one, registry.rotate(one), rotated=True)
 
 
 @page
@@ -157,11 +163,12 @@ def add_device(request: HttpRequest) -> HttpResponse:
         except Refusal as refusal:
             form.add_error("key", refusal.message)
         else:
-            return _credentials(request, registry.find(user, one.key), secret, rotated=False)
+            return credentials(request, registry.find(user, one.key), secret, rotated=False)
     return render(request, "dashboard/add.html", {"form": form, "one_fleet": len(form.fields["fleet"].queryset) == 1})  # type: ignore[attr-defined]
 
 
-def _credentials(request: HttpRequest, one: Device, secret: str, *, rotated: bool) -> HttpResponse:
+def credentials(request: HttpRequest, one: Device, secret: str, *, rotated: bool) -> HttpResponse:
+    """Show what the device logs in with, this once."""
     context = {
         "device": one,
         "secret": secret,
@@ -224,7 +231,8 @@ def _mqtt(one: Device) -> dict[str, Any]:
     return {
         "host": settings.MQTT_PUBLIC_HOST,
         "port": settings.MQTT_PUBLIC_PORT,
-        "tls": settings.MQTT_PUBLIC_PORT == MQTTS_PORT,
+        "tls": settings.MQTT_PUBLIC_TLS,
+        "ca": settings.MQTT_CA.read_text(encoding="ascii").strip() if settings.MQTT_CA else "",
         "username": gateway or one.key,
         "topic": wire.topic(one.key, gateway=gateway),
     }

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django import forms
+from django.apps import apps
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import F
 from django.utils.html import format_html, format_html_join
-from unfold.admin import ModelAdmin, TabularInline
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from devices import dump, registry, rejects, replay
 from devices.errors import Refusal
@@ -27,14 +27,22 @@ if TYPE_CHECKING:
     from django.utils.safestring import SafeString
 
     Form = forms.ModelForm[Device]
+    ModelAdmin = admin.ModelAdmin[Any]
+    TabularInline = admin.TabularInline[Any, Any]
 else:
-    Form = forms.ModelForm
+    Form, ModelAdmin, TabularInline = forms.ModelForm, admin.ModelAdmin, admin.TabularInline
 
 # Groups of rejects that a page sums up: the newest.
 LISTED: Final = 50
 
+admin.site.site_title = admin.site.site_header = "Telemetry Hub"
 admin.site.unregister(User)
 admin.site.unregister(Group)
+if settings.SECOND_FACTOR != "off":
+    # Of django-allauth's tables one is used, by devices.second_factor alone.
+    for model in (*apps.get_app_config("account").get_models(), *apps.get_app_config("mfa").get_models()):
+        if admin.site.is_registered(model):
+            admin.site.unregister(model)
 
 
 class ReadOnly:
@@ -53,7 +61,7 @@ class ReadOnly:
         return False
 
 
-class Members(TabularInline):  # type: ignore[misc]  # unfold has no types
+class Members(TabularInline):
     """Who may do what in a fleet, or where a user may do what."""
 
     model = Membership
@@ -62,17 +70,27 @@ class Members(TabularInline):  # type: ignore[misc]  # unfold has no types
 
 
 @admin.register(User)
-class UserAdmin(Noted, DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]  # unfold has no types
+class UserAdmin(Noted, DjangoUserAdmin):  # type: ignore[type-arg]  # generic for the checker alone
     """People, and their roles in fleets."""
 
-    form = UserChangeForm
-    add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
     inlines = (Members,)
+    actions = ("reset_second_factor",)
 
     def get_inlines(self, _request: HttpRequest, obj: User | None) -> Any:  # noqa: ANN401  as the framework has it
         """Ask for roles once the user is there."""
         return self.inlines if obj else ()
+
+    def has_reset_permission(self, request: HttpRequest) -> bool:
+        """Leave it to superusers, and away where there are no second factors."""
+        return settings.SECOND_FACTOR != "off" and request.user.is_active and request.user.is_superuser
+
+    @admin.action(description="Take the second factor away: a phone is lost", permissions=["reset"])
+    def reset_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Have them sign in with the password alone, until they set up another."""
+        from devices import second_factor  # noqa: PLC0415  its package is there only where it is on
+
+        taken = [user.get_username() for user in queryset if second_factor.turn_off(user)]
+        self.message_user(request, f"Taken away from: {', '.join(taken) or 'nobody, for none had one'}.")
 
 
 KEPT: tuple[str, _FieldOpts] = (
@@ -93,7 +111,7 @@ SENT: tuple[str, _FieldOpts] = (
 
 
 @admin.register(Fleet)
-class FleetAdmin(Noted, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class FleetAdmin(Noted, ModelAdmin):
     """Fleets with their members."""
 
     list_display = ("name", "slug")
@@ -103,7 +121,7 @@ class FleetAdmin(Noted, ModelAdmin):  # type: ignore[misc]  # unfold has no type
     inlines = (Members,)
 
 
-class Metrics(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no types
+class Metrics(ReadOnly, TabularInline):
     """What a device measures, as it was learned."""
 
     model = Metric
@@ -125,7 +143,7 @@ class DeviceForm(Form):
 
 
 @admin.register(Device)
-class DeviceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class DeviceAdmin(ModelAdmin):
     """Devices: making, moving, disabling, a new secret, deleting."""
 
     form = DeviceForm
@@ -215,7 +233,7 @@ class DeviceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         self.message_user(request, shown, messages.WARNING)
 
 
-class Events(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no types
+class Events(ReadOnly, TabularInline):
     """What was proved of a command."""
 
     model = CommandEvent
@@ -224,7 +242,7 @@ class Events(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold has no ty
 
 
 @admin.register(Command)
-class CommandAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class CommandAdmin(ReadOnly, ModelAdmin):
     """Commands with their log."""
 
     list_display = ("id", "device", "name", "args", "state", "user")
@@ -253,17 +271,22 @@ class ByDevice(admin.SimpleListFilter):
 
 
 @admin.register(Reject)
-class RejectAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class RejectAdmin(ReadOnly, ModelAdmin):
     """Messages that could not be taken in: by device and reason, to be replayed or discarded."""
 
     list_display = ("topic", "reason", "detail", "count", "last")
     list_filter = ("reason", ByDevice)
     search_fields = ("key", "topic")
     ordering = ("-last_at", "-id")
-    list_before_template = "devices/reject_groups.html"
+    change_list_template = "devices/reject_list.html"
     fields = ("key", "topic", "reason", "detail", "position", "text", "hex", "size", "retain", "count", "first", "last")
     readonly_fields = ("text", "hex", "first", "last")
     actions = ("replay", "discard")
+
+    class Media:
+        """Long lines of payloads are broken."""
+
+        css = {"all": ("devices/admin.css",)}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:  # noqa: ANN401  the framework's
         """Show what there is of each device and reason above the list."""
@@ -282,7 +305,7 @@ class RejectAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold has no 
     @admin.display(description="payload")
     def text(self, reject: Reject) -> SafeString:
         """Show the payload as text, with escapes for what is none and the fault marked."""
-        return format_html('<pre class="whitespace-pre-wrap break-all">{}</pre>', _marked(_dump(reject).text))
+        return format_html('<pre class="payload">{}</pre>', _marked(_dump(reject).text))
 
     @admin.display(description="payload in hex")
     def hex(self, reject: Reject) -> SafeString:

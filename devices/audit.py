@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -83,17 +83,27 @@ def note(
     actor: Actor | None = None,
 ) -> None:
     """Write down what is done to whom, in the transaction that does it. `detail`: JSON, and never a secret."""
-    done_by = actor or current()
-    AuditEntry.objects.create(
-        at=time.time_ns() // 1_000_000,
-        user=done_by.user,
-        by=done_by.by[:150],
-        via=done_by.via[:150],
-        fleet=fleet.pk if fleet else None,
-        fleet_name=fleet.name if fleet else "",
-        action=action,
-        target=target[:200],
-        detail=detail or {},
+    note_each(action, [(target, detail or {}, fleet)], actor)
+
+
+def note_each(
+    action: str, done: Iterable[tuple[str, dict[str, Any], Fleet | None]], actor: Actor | None = None
+) -> None:
+    """Write down what is done to many: target, detail and fleet of each."""
+    done_by, now = actor or current(), time.time_ns() // 1_000_000
+    AuditEntry.objects.bulk_create(
+        AuditEntry(
+            at=now,
+            user=done_by.user,
+            by=done_by.by[:150],
+            via=done_by.via[:150],
+            fleet=fleet.pk if fleet else None,
+            fleet_name=fleet.name if fleet else "",
+            action=action,
+            target=target[:200],
+            detail=detail,
+        )
+        for target, detail, fleet in done
     )
 
 

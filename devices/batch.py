@@ -81,7 +81,12 @@ def sort(messages: Sequence[wire.Message], read: Read, directory: Mapping[str, E
             gateway, events = read(message)
             _check(gateway, events, directory)
         except Bad as bad:
-            batch.rejects.append(rejected(message, bad))
+            key = wire.device_of(message.topic)
+            if key and not message.payload and not _is_here(key, directory):
+                # It withdraws what the broker kept of a device that has gone: nobody else wants to hear of that.
+                batch.others += 1
+            else:
+                batch.rejects.append(rejected(message, bad))
         else:
             _put(batch, message, events)
     return batch
@@ -96,6 +101,11 @@ def _check(gateway: str | None, events: Iterable[wire.Event], directory: Mapping
             raise Bad("device_disabled", f"{key!r} is disabled; enable it on the dashboard")
         if gateway is not None and entry.gateway != gateway:
             raise Bad("device_unknown", f"{key!r} is not registered behind the gateway {gateway!r}")
+
+
+def _is_here(key: str, directory: Mapping[str, Entry]) -> bool:
+    entry = directory.get(key)
+    return entry is not None and entry.enabled
 
 
 def _put(batch: Batch, message: wire.Message, events: Iterable[wire.Event]) -> None:

@@ -82,6 +82,11 @@ def escaped(text: bytes) -> str:
     return "".join(one if one.isprintable() else _ESCAPES.get(one) or _escape(one) for one in shown)
 
 
+def visible(text: str) -> str:
+    r"""Escape what cannot be seen, or would change how the rest is shown: \x1b, \x85, \u202e."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
 _ESCAPES: Final = {"\n": "\\n\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
 
 

@@ -19,9 +19,12 @@ COLUMNS: Final = (*audit.FIELDS, "before", "digest")
 
 # What was done, as the end of a sentence that begins with who did it. What is not here is told by its name.
 WORDS: Final = {
+    "claim_code.made": "made the claim code {target}",
+    "claim_code.revoked": "revoked the claim code {target}",
     "command.cancelled": "cancelled the command {name} to {target}",
     "command.issued": "gave {target} the command {name}",
     "device.changed": "changed the device {target}: {changes}",
+    "device.claimed": "claimed the device {target} with the code {code}",
     "device.made": "registered the device {target}",
     "device.moved_in": "moved the device {target} here",
     "device.removed": "deleted the device {target}",
@@ -44,6 +47,8 @@ WORDS: Final = {
     "readings.taken_for_good": "took readings of {target} for good again",
     "rejects.discarded": "discarded {count} rejects of {target}",
     "rejects.replayed": "replayed {count} rejects of {target}",
+    "second_factor.set_up": "set up a second factor",
+    "second_factor.turned_off": "turned off the second factor of {target}",
     "session.begun": "signed in from {address}",
     "session.locked": "was locked out at {address}, as {target}",
     "session.refused": "was refused from {address}, as {target}",

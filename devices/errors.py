@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
 
 class Refusal(Exception):
     """The request cannot be granted. `code` for programs, `message` says what to do, `fields` names what is wrong."""
@@ -18,3 +23,20 @@ class Refusal(Exception):
 def device_unknown(key: str) -> Refusal:
     """Refuse a device that does not exist or may not be seen: both must look the same."""
     return Refusal("device_unknown", f"There is no device {key!r}, or you may not see it.", 404)
+
+
+class HalfWay(Refusal):
+    """The password was right, and is not enough: `user` has a code to bring, or (`unset`) a second factor to set up."""
+
+    def __init__(self, user: User, *, unset: bool) -> None:
+        """Say which of both."""
+        if unset:
+            code, what = (
+                "second_factor_unset",
+                "This hub asks for a second factor: sign in on its page, and set one up.",
+            )
+        else:
+            code, what = "second_factor_needed", "Send a code of your authenticator app, or a recovery code, as `code`."
+        super().__init__(code, what, 401)
+        self.user = user
+        self.unset = unset

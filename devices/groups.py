@@ -242,6 +242,6 @@ class Losses:
 _losses: Final = Losses()
 
 
-def announce_on_commit(message: Message) -> None:
-    """Ring once the rows that the message tells of are committed; for the services, which are synchronous."""
-    transaction.on_commit(partial(async_to_sync(announce), message))
+def announce_on_commit(*messages: Message) -> None:
+    """Ring once the rows that the messages tell of are committed; for the services, which are synchronous."""
+    transaction.on_commit(partial(async_to_sync(announce), *messages))

@@ -15,10 +15,12 @@ from django.db.models.functions import Coalesce
 
 from devices import audit, rights, sealing, standing, telemetry, values, wellknown, wire
 from devices.errors import Refusal, device_unknown
-from devices.groups import announce_on_commit
+from devices.groups import Message, announce_on_commit
 from devices.models import Device, DeviceRole, Fleet, Head, Membership, Metric, Reject, Role, Rolled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.contrib.auth.models import AnonymousUser, User
     from django.db.models import QuerySet
 
@@ -129,6 +131,16 @@ def _too_little(user: User | AnonymousUser, fleet: Fleet, role: Role) -> str:
 
 def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None) -> tuple[Device, str]:
     """Register a device and return it with its secret, which is shown this once."""
+    device, secret = draft(key, fleet, name, gateway)
+    try:
+        create_many([device])
+    except IntegrityError:
+        raise key_taken(key) from None
+    return device, secret
+
+
+def check_key(key: str) -> None:
+    """Refuse what cannot be a device's key."""
     if not values.is_key(key):
         raise Refusal(
             "invalid",
@@ -136,24 +148,34 @@ def create(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None
             "and be at most 63 long: it is also the MQTT user name.",
             fields={"key": "is not a valid device key"},
         )
-    check_gateway(key, gateway)
+
+
+def key_taken(key: str) -> Refusal:
+    """Refuse a second device of a key, whosever the first one is."""
+    return Refusal("key_taken", f"A device {key!r} exists already; choose another key.", 409)
+
+
+def draft(key: str, fleet: Fleet, name: str = "", gateway: Device | None = None) -> tuple[Device, str]:
+    """Return a device that may be registered (`create_many`), and its secret; its gateway may be such a draft too."""
+    check_key(key)
+    _check_speaks_through(key, gateway)
     secret = sealing.new_secret()
-    try:
-        with transaction.atomic():
-            device = Device.objects.create(
-                key=key,
-                name=name,
-                fleet=fleet,
-                gateway=gateway,
-                secret_box=sealing.seal(secret),
-                secret_version=sealing.new_version(),
-            )
-            Head.objects.create(device=device)
-            audit.note("device.made", key, {"name": name, "gateway": gateway.key if gateway else None}, fleet=fleet)
-            changed(key)
-    except IntegrityError:
-        raise Refusal("key_taken", f"A device {key!r} exists already; choose another key.", 409) from None
-    return device, secret
+    box, version = sealing.seal(secret), sealing.new_version()
+    return Device(key=key, name=name, fleet=fleet, gateway=gateway, secret_box=box, secret_version=version), secret
+
+
+def create_many(drafts: Sequence[Device]) -> None:
+    """Register all of these, or none: raises IntegrityError where a key is taken."""
+    with transaction.atomic():
+        for behind in (False, True):  # a gateway comes before those that speak through it
+            Device.objects.bulk_create(device for device in drafts if (device.gateway is not None) is behind)
+        Head.objects.bulk_create(Head(device=device) for device in drafts)
+        audit.note_each("device.made", ((device.key, _made(device), device.fleet) for device in drafts))
+        changed(*(device.key for device in drafts))
+
+
+def _made(device: Device) -> dict[str, Any]:
+    return {"name": device.name, "gateway": device.gateway.key if device.gateway else None}
 
 
 def complete() -> None:
@@ -229,17 +251,20 @@ def change_fleet(fleet: Fleet, changes: Limits) -> None:
 
 def check_gateway(key: str, gateway: Device | None) -> None:
     """Refuse what the topics cannot say: they have room for one gateway, and it speaks for itself."""
-    if gateway is None:
-        return
-    if gateway.key == key:
-        problem = "A device cannot be its own gateway."
-    elif gateway.gateway_id is not None:
-        problem = f"{gateway.key} itself speaks through a gateway; choose one that does not."
-    elif Device.objects.filter(gateway__key=key).exists():
-        problem = f"Other devices speak through {key}; a gateway cannot have one itself."
-    else:
-        return
-    raise Refusal("invalid", problem, fields={"gateway": "does not fit"})
+    _check_speaks_through(key, gateway)
+    if gateway is not None and Device.objects.filter(gateway__key=key).exists():
+        raise _no_gateway(f"Other devices speak through {key}; a gateway cannot have one itself.")
+
+
+def _check_speaks_through(key: str, gateway: Device | None) -> None:
+    if gateway is not None and gateway.key == key:
+        raise _no_gateway("A device cannot be its own gateway.")
+    if gateway is not None and gateway.gateway is not None:
+        raise _no_gateway(f"{gateway.key} itself speaks through a gateway; choose one that does not.")
+
+
+def _no_gateway(problem: str) -> Refusal:
+    return Refusal("invalid", problem, fields={"gateway": "does not fit"})
 
 
 def rotate(device: Device) -> str:
@@ -286,9 +311,10 @@ def remove(device: Device) -> None:
         changed(key)
 
 
-def changed(key: str) -> None:
-    """Ring that a device's registration changed; bridges read it again and mend the broker's accounts."""
-    announce_on_commit({"type": "registry.changed", "device": key})
+def changed(*keys: str) -> None:
+    """Ring that registrations changed; bridges read them again and mend the broker's accounts."""
+    messages: list[Message] = [{"type": "registry.changed", "device": key} for key in keys]
+    announce_on_commit(*messages)
 
 
 def directory() -> dict[str, Entry]:

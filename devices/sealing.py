@@ -19,7 +19,14 @@ __all__ = ["InvalidToken", "new_secret", "new_version", "seal", "unseal"]
 
 
 def new_secret() -> str:
-    """Make a secret of 256 random bits, in letters that every device and shell can carry."""
+    """Make a secret of 256 random bits, in letters that every device and shell can carry.
+
+    None begins with a dash, which a shell would take for an option, and a table program for a formula.
+    """
+    return next(secret for secret in iter(_random, None) if not secret.startswith("-"))
+
+
+def _random() -> str:
     return secrets.token_urlsafe(32)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from devices.api import (
+    bulk,
+    claims,
     commands,
     devices,
     entries,
@@ -22,6 +24,7 @@ from devices.api import (
     shares,
     storage,
     tokens,
+    unclaimed,
 )
 
 app_name = "api"
@@ -29,6 +32,7 @@ urlpatterns = [
     path("tokens/", tokens.Tokens.as_view(), name="tokens"),
     path("tokens/<slug:token>/", tokens.OneToken.as_view(), name="token"),
     path("devices/", devices.Devices.as_view(), name="devices"),
+    path("devices/bulk/", bulk.Bulk.as_view(), {"key": "bulk"}, name="bulk"),
     path("devices/<str:key>/", devices.OneDevice.as_view(), name="device"),
     path("devices/<str:key>/rotate/", devices.Rotation.as_view(), name="rotate"),
     path("devices/<str:key>/frames/", frames.Frames.as_view(), name="frames"),
@@ -48,6 +52,9 @@ urlpatterns = [
     path("fleets/<slug:slug>/members/<str:username>/", fleets.OneMember.as_view(), name="member"),
     path("fleets/<slug:slug>/invitations/", invitations.Invitations.as_view(), name="invitations"),
     path("fleets/<slug:slug>/invitations/<int:invitation>/", invitations.OneInvitation.as_view(), name="invitation"),
+    path("fleets/<slug:slug>/claims/", claims.Codes.as_view(), name="claims"),
+    path("fleets/<slug:slug>/claims/<int:code>/", claims.OneCode.as_view(), name="claim-code"),
+    path("claim/", claims.Claim.as_view(), name="claim"),
     path("rejects/", rejects.Rejects.as_view(), name="rejects"),
     path("rejects/groups/", rejects.Groups.as_view(), name="reject-groups"),
     path("rejects/replay/", rejects.Replays.as_view(), name="replays"),
@@ -56,8 +63,14 @@ urlpatterns = [
     path("shares/", shares.Shares.as_view(), name="shares"),
     path("shares/<slug:share>/", shares.OneShare.as_view(), name="share"),
     path("audit/", entries.Entries.as_view(), name="audit"),
+    path("unclaimed/", unclaimed.Unclaimed.as_view(), name="unclaimed"),
+    path("unclaimed/<str:key>/claim/", unclaimed.Claim.as_view(), name="claim-unclaimed"),
     path("storage/", storage.Storage.as_view(), name="storage"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+    path(
+        "docs/",
+        SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="devices/docs.html"),
+        name="docs",
+    ),
     re_path("", nowhere.Nowhere.as_view()),
 ]

@@ -15,12 +15,13 @@ django = get_asgi_application()
 from dashboard.routing import websocket_urlpatterns  # noqa: E402 -- needs the apps that the line above loads
 from hub import machine  # noqa: E402
 from hub.pace import gated, paced  # noqa: E402
+from hub.plain import private  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": paced(django),
+        "http": private(paced(django)),
         # Who may open a socket from which page is decided, with the full Origin, by the consumer itself.
-        "websocket": gated(AuthMiddlewareStack(URLRouter([*websocket_urlpatterns]))),  # type: ignore[arg-type, list-item]  # see routing
+        "websocket": private(gated(AuthMiddlewareStack(URLRouter([*websocket_urlpatterns])))),  # type: ignore[arg-type, list-item]  # see routing
     }
 )
 

@@ -49,8 +49,6 @@ BRIDGE_END_S: Final = 10
 BROKER_CHECK_S: Final = 1
 # Whoever waits for the address is told why it does not come.
 SAY_WAITING_S: Final = 5
-# In the data folder while a demo runs: where its parts are, for other commands.
-RUNNING: Final = "running.json"
 
 
 def run(chosen: dict[str, Any], say: Callable[[str], None]) -> bool:
@@ -64,6 +62,7 @@ def run(chosen: dict[str, Any], say: Callable[[str], None]) -> bool:
     with embedded.Broker(settings.HUB_DATA, host=chosen["bind"], port=chosen["mqtt_port"]) as broker:
         settings.MQTT_PUBLIC_HOST = options.public_host(chosen["bind"])
         settings.MQTT_PUBLIC_PORT = broker.port
+        settings.MQTT_PUBLIC_TLS = False
         url = mqtt.MqttUrl.parse(broker.url)
         demo = Demo(chosen, say, url, lambda: contextlib.nullcontext(broker.accounts))
         demo.broker = broker
@@ -172,7 +171,7 @@ class Demo:
         """Start the devices as a child; secrets go through the pipe, at whose end it ends."""
         if not self.credentials:
             return
-        where = {"host": self.url.host, "port": self.url.port, "tls": self.url.scheme == "mqtts"}
+        where = {"host": self.url.host, "port": self.url.port, "tls": self.url.scheme == "mqtts", "ca": self.url.ca}
         job = {**where, "scenario": SCENARIO, "devices": self.credentials}
         self.simulators = subprocess.Popen(
             [sys.executable, "-m", "simulators"],
@@ -190,7 +189,7 @@ class Demo:
         self.say(f"user: {self.user}")
         self.say(f"password: {self.password}")
         self.say(f"mqtt: {settings.MQTT_PUBLIC_HOST}:{settings.MQTT_PUBLIC_PORT}")
-        (settings.HUB_DATA / RUNNING).write_text(
+        (settings.HUB_DATA / options.RUNNING).write_text(
             json.dumps({"host": self.url.host, "port": self.url.port, "url": url}),
         )
         self.say(f"Hub ready: {url}")
@@ -220,7 +219,7 @@ class Demo:
     async def _end_parts(self) -> None:
         """Stop in the reverse order of the start: devices, then the bridge once it has stored what it has."""
         self.say("Stopping …")
-        (settings.HUB_DATA / RUNNING).unlink(missing_ok=True)
+        (settings.HUB_DATA / options.RUNNING).unlink(missing_ok=True)
         if self.simulators is not None and self.simulators.stdin is not None:
             self.simulators.stdin.close()
             try:

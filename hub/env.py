@@ -7,16 +7,22 @@ of a file that holds it (Docker and Kubernetes secrets). An empty variable count
 import os
 import re
 import secrets
+import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from hub import machine
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 BrokerAccounts = Literal["dynsec", "nats", "none"]
+SecondFactor = Literal["off", "optional", "required"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 T = TypeVar("T")
 D = TypeVar("D")
 
@@ -24,6 +30,8 @@ D = TypeVar("D")
 SECRETS = ("DATABASE_URL", "REDIS_URL", "MQTT_URL", "SECRET_KEY")
 DATABASES = ("sqlite", "postgres", "postgresql")
 MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+# What may be allowed to travel readable from machine to machine.
+PLAIN = ("mqtt", "http")
 # What databases hold in a column of a device's own limits.
 MOST = 2**31 - 1
 WORDS_FOR_TRUE = ("1", "true", "yes", "on")
@@ -57,6 +65,7 @@ class Env:
     database_url: str = field(repr=False)
     redis_url: str | None = field(repr=False)
     mqtt_url: Mqtt | None
+    mqtt_ca: Path | None
     mqtt_public_host: str
     mqtt_public_port: int
     broker_accounts: BrokerAccounts
@@ -64,15 +73,25 @@ class Env:
     secret_key: str = field(repr=False)
     allowed_hosts: tuple[str, ...]
     hub_origins: tuple[str, ...]
+    hub_plain: tuple[str, ...]
     hub_data: Path
     hub_rate: int
     hub_burst: int
+    hub_outgoing: tuple[tuple[str, int], ...]
+    hub_second_factor: SecondFactor
+    hub_log_level: LogLevel
     hub_debug: bool
 
     @property
     def https(self) -> bool:
         """Whether every browser comes over TLS: then cookies are Secure and plain HTTP is redirected."""
         return bool(self.hub_origins) and all(origin.startswith("https://") for origin in self.hub_origins)
+
+    @property
+    def mqtt_public_tls(self) -> bool:
+        """Whether devices are told to speak TLS: on its usual port, and where the bridge does so itself."""
+        shared = self.mqtt_url is not None and self.mqtt_url.tls and self.mqtt_url.port == self.mqtt_public_port
+        return shared or self.mqtt_public_port == MQTT_PORTS["mqtts"]
 
 
 def read(environ: Mapping[str, str]) -> Env:
@@ -113,6 +132,7 @@ class _Reader:
             database_url=self.parsed("DATABASE_URL", database_address, f"sqlite:///{data / 'hub.sqlite3'}"),
             redis_url=redis_url,
             mqtt_url=mqtt,
+            mqtt_ca=self.parsed("MQTT_CA", authority, None),
             mqtt_public_host=self.parsed("MQTT_PUBLIC_HOST", str, mqtt.host if mqtt else "localhost"),
             mqtt_public_port=self.parsed("MQTT_PUBLIC_PORT", port_number, mqtt.port if mqtt else 1883),
             broker_accounts=self.parsed("BROKER_ACCOUNTS", broker_accounts, "none"),
@@ -120,11 +140,16 @@ class _Reader:
             secret_key=self.secret_key(data, shared=redis_url is not None),
             allowed_hosts=self.parsed("ALLOWED_HOSTS", listed, LOOPBACK),
             hub_origins=self.parsed("HUB_ORIGINS", origins, ()),
+            hub_plain=self.parsed("HUB_PLAIN", plain, ()),
             hub_data=data,
             hub_rate=self.parsed("HUB_RATE", count, 1_000),
             hub_burst=self.parsed("HUB_BURST", count, 30_000),
+            hub_outgoing=self.parsed("HUB_OUTGOING", places, ()),
+            hub_second_factor=self.parsed("HUB_SECOND_FACTOR", second_factor, "off"),
+            hub_log_level=self.parsed("HUB_LOG_LEVEL", log_level, "INFO"),
             hub_debug=self.parsed("HUB_DEBUG", yes_or_no, default=False),
         )
+        self.mistakes += readable_on_the_way(values)
         if self.mistakes:
             raise Mistaken(self.mistakes)
         return values
@@ -177,7 +202,7 @@ class _Reader:
 
 def kept_secret(path: Path) -> str:
     """The secret in this file, which is made (readable by its owner only) when it is not there yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -185,6 +210,24 @@ def kept_secret(path: Path) -> str:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(made := secrets.token_urlsafe(50))
     return made
+
+
+def readable_on_the_way(given: Env) -> Iterator[str]:
+    """What would carry passwords through a network as they are, and was not told that it may: a mistake each."""
+    mqtt = given.mqtt_url
+    if mqtt and not mqtt.tls and "mqtt" not in given.hub_plain and not machine.loopback(mqtt.host):
+        yield (
+            f"MQTT_URL is plain mqtt:// to {mqtt.host}: the bridge's password and all readings could be read on the "
+            "way. Write mqtts:// (docs/tls.md says how), or HUB_PLAIN=mqtt if the network between is private."
+        )
+    for origin in given.hub_origins:
+        host = urlsplit(origin).hostname or ""
+        if origin.startswith("http://") and "http" not in given.hub_plain and not machine.loopback(host):
+            yield (
+                f"HUB_ORIGINS holds {origin}, which is plain: passwords and sessions could be read on the way. Put a "
+                "proxy with TLS before the hub and write https:// (docs/tls.md says how), or HUB_PLAIN=http if the "
+                "network between is private."
+            )
 
 
 def database_address(text: str) -> str:
@@ -231,12 +274,32 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+def one_of(words: tuple[str, ...], text: str) -> str:
+    """A word of these."""
+    if text not in words:
+        raise ValueError(f"is {text!r}; it must be one of {', '.join(words)}.")
+    return text
+
+
 def broker_accounts(text: str) -> BrokerAccounts:
     """How the broker learns of devices."""
-    for known in get_args(BrokerAccounts):
-        if text == known:
-            return cast("BrokerAccounts", known)
-    raise ValueError(f"is {text!r}; it must be one of {', '.join(get_args(BrokerAccounts))}.")
+    return cast("BrokerAccounts", one_of(get_args(BrokerAccounts), text))
+
+
+def second_factor(text: str) -> SecondFactor:
+    """Whether signing in may, or must, take more than a password; that needs a package of its own."""
+    chosen = cast("SecondFactor", one_of(get_args(SecondFactor), text))
+    if chosen != "off" and find_spec("allauth") is None:
+        raise ValueError(
+            f"is {text!r}, and the package for it is missing: "
+            "pip install --require-hashes -r requirements-second-factor.lock"
+        )
+    return chosen
+
+
+def log_level(text: str) -> LogLevel:
+    """From which level on something is logged."""
+    return cast("LogLevel", one_of(get_args(LogLevel), text.upper()))
 
 
 def share(text: str) -> str:
@@ -261,6 +324,39 @@ def origins(text: str) -> tuple[str, ...]:
                 f"holds {origin!r}; it must be a full origin such as https://hub.example.org, with nothing after it."
             )
     return found
+
+
+def authority(text: str) -> Path:
+    """The file of certificates that are trusted to vouch for the broker."""
+    path = Path(text).expanduser().absolute()
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as problem:
+        raise ValueError(f"names {path}, which holds no certificate that can be read ({problem}).") from None
+    return path
+
+
+def plain(text: str) -> tuple[str, ...]:
+    """What may travel readable."""
+    found = listed(text)
+    if unknown := [word for word in found if word not in PLAIN]:
+        raise ValueError(f"holds {unknown[0]!r}; it must be one or both of {', '.join(PLAIN)}.")
+    return found
+
+
+def places(text: str) -> tuple[tuple[str, int], ...]:
+    """Hosts with their ports, between commas."""
+    return tuple(map(_place, listed(text)))
+
+
+def _place(text: str) -> tuple[str, int]:
+    url = urlsplit(f"//{text}")
+    port = _port(url)
+    if not url.hostname or not port or "@" in text or url.path or url.query or url.fragment:
+        raise ValueError(
+            f"holds {text!r}; it must be a host with its port such as alerts.internal:9000 or [fd00::1]:80."
+        )
+    return url.hostname, port
 
 
 def count(text: str) -> int:

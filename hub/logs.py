@@ -1,10 +1,18 @@
-"""How the hub logs: one event a line as key=value on standard error, whoever wrote it, and no secret in it."""
+"""How the hub logs: one event a line as key=value on standard error, whoever wrote it, and no secret in it.
+
+Devices and people choose much of what is told. Nothing of it begins a line, or is obeyed by the terminal that shows it.
+"""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from devices import dump
+
+if TYPE_CHECKING:
+    from hub.env import LogLevel
 
 SECRET_WORDS = ("password", "secret", "token", "authorization", "cookie")
 IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")  # user:secret@ of any URL
@@ -22,6 +30,14 @@ def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> E
     return event
 
 
+def without_control(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escapes what a terminal or a reader of lines would obey. Ends of lines are the renderer's to escape."""
+    for name, value in event.items():
+        if not isinstance(value, bool | int | float | None):
+            event[name] = "\n".join(map(dump.visible, str(value).split("\n")))
+    return event
+
+
 BEFORE: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -32,12 +48,17 @@ AFTER: list[Processor] = [
     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
     structlog.processors.format_exc_info,
     without_secrets,
+    without_control,
     structlog.processors.LogfmtRenderer(key_order=["at", "level", "logger", "event"], bool_as_flag=False),
 ]
 
 
-def configure() -> dict[str, Any]:
-    """Sets structlog up, and gives Django's LOGGING, through which it and the standard library write alike."""
+def configure(level: "LogLevel" = "INFO") -> dict[str, Any]:
+    """Sets structlog up, and gives Django's LOGGING, through which it and the standard library write alike.
+
+    Some packages tell at INFO what interests only whoever looks for a fault, and asked for DEBUG.
+    """
+    quiet = level if level in ("DEBUG", "ERROR") else "WARNING"
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -60,12 +81,15 @@ def configure() -> dict[str, Any]:
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"handlers": ["stderr"], "level": "INFO"},
+        "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            "django": {"handlers": [], "propagate": True, "level": "INFO"},
-            "django.server": {"handlers": [], "propagate": True, "level": "INFO"},
-            "django.channels.server": {"handlers": [], "propagate": True, "level": "WARNING"},
-            "daphne": {"level": "WARNING"},  # INFO tells each start-up step
-            "axes": {"level": "WARNING"},
+            "django": {"handlers": [], "propagate": True, "level": level},
+            # DEBUG would tell statements and pages with all that is in them, secrets as well.
+            "django.db.backends": {"level": "WARNING"},
+            "django.template": {"level": "WARNING"},
+            "django.server": {"handlers": [], "propagate": True, "level": level},
+            "django.channels.server": {"handlers": [], "propagate": True, "level": quiet},
+            "daphne": {"level": quiet},  # INFO tells each start-up step
+            "axes": {"level": quiet},
         },
     }

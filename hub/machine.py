@@ -1,6 +1,7 @@
-"""What this machine tells of its processes and ports, and how a child is made to end with its parent."""
+"""What this machine tells of its names, processes and ports, and how a child is made to end with its parent."""
 
 import ctypes
+import ipaddress
 import os
 import signal
 import socket
@@ -12,6 +13,15 @@ from pathlib import Path
 from typing import Final
 
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+def loopback(host: str) -> bool:
+    """Whether this name or address is this machine's own, so that what is sent there passes no network."""
+    name = host.strip("[]").lower()
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
 
 
 def accepts(host: str, port: int) -> bool:

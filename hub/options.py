@@ -8,10 +8,14 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hub import env, machine
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOOPBACK: Final = "127.0.0.1"
+# In the data folder while a demo runs: where its parts are, for other commands.
+RUNNING: Final = "running.json"
 ANY: Final = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not bound
 
 
@@ -19,7 +23,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--http-port", type=int, default=8000, help="where the dashboard is (another if it is busy)")
     parser.add_argument("--mqtt-port", type=int, default=1883, help="where devices connect (another if it is busy)")
-    parser.add_argument("--bind", default=LOOPBACK, help="0.0.0.0 lets devices and browsers of the network in")
+    parser.add_argument(
+        "--bind", default=LOOPBACK, help="0.0.0.0 lets devices and browsers of the network in; needs --plain"
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="passwords and readings may cross the network readable (there is no TLS here)",
+    )
     parser.add_argument("--devices", type=int, default=5, help="how many simulated devices")
     parser.add_argument("--data", type=Path, help="where data is kept between runs (default: .data)")
     parser.add_argument("--no-simulators", action="store_true", help="start without simulated devices")
@@ -36,9 +47,21 @@ def environment(argv: Sequence[str]) -> dict[str, str]:
     except argparse.ArgumentError:
         return {}
     made = {"ALLOWED_HOSTS": ",".join(hosts(options.bind))}
+    if options.plain:
+        made["HUB_PLAIN"] = ",".join(env.PLAIN)
     if options.data:
         made["HUB_DATA"] = str(options.data)
     return made
+
+
+def refusal(bind: str, plain: Sequence[str]) -> str:
+    """Return why this address may not be served, and how to have it served all the same; empty if it may."""
+    if machine.loopback(bind) or set(plain) >= set(env.PLAIN):
+        return ""
+    return (
+        f"--bind {bind} serves other machines, and the demo has no TLS: passwords, sessions and readings would travel "
+        "readable. If you trust everybody in this network, add --plain; else set up TLS as docs/tls.md says."
+    )
 
 
 def hosts(bind: str) -> list[str]:

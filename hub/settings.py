@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from csp.constants import NONE, SELF
 
 from hub import env, logs
 
@@ -17,12 +18,17 @@ ENV = env.current()
 MQTT = ENV.mqtt_url  # host, port, username, password, tls; None: the demo brings its own broker
 MQTT_PUBLIC_HOST = ENV.mqtt_public_host
 MQTT_PUBLIC_PORT = ENV.mqtt_public_port
+MQTT_PUBLIC_TLS = ENV.mqtt_public_tls
+MQTT_CA = ENV.mqtt_ca  # whom to trust for either; None: whom the system trusts
 BROKER_ACCOUNTS = ENV.broker_accounts
 BRIDGE_SHARE = ENV.bridge_share
 REDIS_URL = ENV.redis_url
 HUB_DATA = ENV.hub_data
 HUB_RATE, HUB_BURST = ENV.hub_rate, ENV.hub_burst
 HUB_ORIGINS = ENV.hub_origins
+HUB_PLAIN = ENV.hub_plain
+HUB_OUTGOING = ENV.hub_outgoing
+SECOND_FACTOR = ENV.hub_second_factor
 
 SECRET_KEY = ENV.secret_key
 DEBUG = ENV.hub_debug
@@ -31,7 +37,6 @@ ALLOWED_HOSTS = list(ENV.allowed_hosts)
 INSTALLED_APPS = [
     "daphne",
     "hub",  # before Django's own: brings `manage.py test`
-    "unfold",  # before the admin, whose templates it replaces
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -39,6 +44,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "csp",
     "rest_framework",
     "knox",
     "axes",
@@ -51,6 +57,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "hub.headers.Headers",  # first: no answer, an error's neither, goes out past it
     "django.middleware.security.SecurityMiddleware",
     "hub.static.Files",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -85,7 +92,8 @@ def database(url: str) -> dict[str, Any]:
     """Django's description of the database that this address names."""
     described: dict[str, Any] = dict(dj_database_url.parse(url))
     if described["ENGINE"] == "django.db.backends.sqlite3":
-        Path(described["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        # It holds sessions by their names: no other account of this machine has to look into it.
+        Path(described["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         described["OPTIONS"] = {
             # Writers queue from BEGIN on instead of failing at their first write; a commit is on the disk.
             "transaction_mode": "IMMEDIATE",
@@ -156,6 +164,16 @@ AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_TEMPLATE = "dashboard/locked.html"
 AXES_VERBOSE = False
 
+if SECOND_FACTOR != "off":
+    # Its tables and its codes are used (docs/adr/0026); of its pages none has an address. Before `devices`, which takes
+    # its tables out of the admin.
+    at = INSTALLED_APPS.index("devices")
+    INSTALLED_APPS[at:at] = ["allauth", "allauth.account", "allauth.mfa"]
+    MIDDLEWARE.append("allauth.account.middleware.AccountMiddleware")  # it insists
+    AUTHENTICATION_BACKENDS[1] = "devices.passwords.Passwords"
+    MFA_ADAPTER = "devices.second_factor.Sealed"
+    MFA_TOTP_TOLERANCE = 1  # a phone's clock may be half a minute off
+
 # --- HTTP
 
 CSRF_TRUSTED_ORIGINS = list(ENV.hub_origins)
@@ -166,6 +184,23 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = ENV.https
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.https else None
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]  # asked inside the machine, past the proxy
 X_FRAME_OPTIONS = "DENY"
+# The browser's own check of forms needs to hear where they come from, so "no-referrer" would be too little.
+SECURE_REFERRER_POLICY = SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+# docs/adr/0022: pages have no inline script, style or handler, and evaluate no text.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],  # the marks of Tabler's form fields are pictures inside its style sheet
+        "font-src": [SELF],
+        "connect-src": [SELF],  # sockets of the page's own origin, too
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 # Preloading HSTS cannot be taken back: it is the domain owner's own step.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
@@ -224,9 +259,8 @@ SPECTACULAR_SETTINGS = {
 
 # --- the rest
 
-UNFOLD = {"SITE_TITLE": "Telemetry Hub", "SITE_HEADER": "Telemetry Hub"}
 LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
-LOGGING = logs.configure()
+LOGGING = logs.configure(ENV.hub_log_level)

@@ -1,5 +1,6 @@
 """The map of all addresses: each room brings its own, here is only where they hang."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
@@ -15,3 +16,9 @@ urlpatterns = [
     path("metrics", health.metrics),
     path("", include("dashboard.urls")),
 ]
+
+if settings.SECOND_FACTOR != "off":
+    from dashboard import second_factor  # needs a package that is there only where it is on
+
+    # First: its doors stand before the admin's own, and its sign-in instead of the plain one.
+    urlpatterns[:0] = second_factor.urlpatterns

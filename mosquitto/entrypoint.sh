@@ -1,10 +1,14 @@
 #!/bin/sh
 # Starts Mosquitto for the hub; makes the hub's own account when there is none yet.
 #
+#   entrypoint.sh          start the broker, with TLS when there is a certificate
+#   entrypoint.sh renew    have the running broker take a renewed certificate; nobody is cut off
+#
 #   MQTT_USERNAME[_FILE]   the hub's own account; contains an upper-case letter or '.', so that no
 #                          device key can be the same
 #   MQTT_PASSWORD[_FILE]   its secret, at least 32 characters, asked for at the first start only
 #   MOSQUITTO_CONF         this configuration (default: /mosquitto/config/mosquitto.conf)
+#   MOSQUITTO_TLS          folder with fullchain.pem and privkey.pem (default: tls beside the configuration)
 #
 # There is no default secret. It is passed to mosquitto_ctrl through a pipe, never as an argument,
 # and unset before the broker starts.
@@ -69,19 +73,54 @@ own() {
     fi
 }
 
+# take_certificate: copy it to where the user that the broker becomes can read it, and nobody else. The broker does not
+# follow links either, as certbot's are.
+take_certificate() {
+    mkdir -p "$data/tls"
+    for name in fullchain.pem privkey.pem; do
+        cp "$tls/$name" "$data/tls/$name.new" || die "$tls/$name cannot be read"
+        own "$data/tls/$name.new"
+    done
+    own "$data/tls"
+    mv "$data/tls/fullchain.pem.new" "$data/tls/fullchain.pem"
+    mv "$data/tls/privkey.pem.new" "$data/tls/privkey.pem"
+}
+
+renew() {
+    grep -q '^keyfile' "$data/running.conf" || die "the broker was started without a certificate: restart it once"
+    take_certificate
+    running=$(cat "$data/running.pid")
+    [ "$(cat "/proc/$running/comm" 2>/dev/null)" = mosquitto ] || die "the broker does not run"
+    kill -HUP "$running"
+}
+
 umask 077
 conf=${MOSQUITTO_CONF:-/mosquitto/config/mosquitto.conf}
 [ -r "$conf" ] || die "$conf cannot be read; set MOSQUITTO_CONF"
 accounts=$(setting plugin_opt_config_file)
 data=$(setting persistence_location)
 data=${data%/}
+tls=${MOSQUITTO_TLS:-$(dirname "$conf")/tls}
+if [ "${1:-}" = renew ]; then
+    renew
+    exit
+fi
 mkdir -p "$data"
 own "$data"
 plugin=$(find_plugin)
 [ -s "$accounts" ] || make_first_account
 unset MQTT_PASSWORD MQTT_PASSWORD_FILE secret
 
-# The broker reads a copy whose plugin path is this machine's; everything else is as written.
-sed "s|^plugin .*|plugin $plugin|" "$conf" >"$data/running.conf"
+encrypted=
+if [ -e "$tls/privkey.pem" ]; then
+    take_certificate
+    encrypted='s|^#tls ||'
+else
+    echo "mosquitto/entrypoint.sh: no certificate in $tls, so there is no TLS: see README.md" >&2
+fi
+
+# The broker reads a copy: with this machine's path of the plugin, and the TLS listener where there is a certificate.
+sed "s|^plugin .*|plugin $plugin|; $encrypted" "$conf" >"$data/running.conf"
 own "$data/running.conf"
+echo $$ >"$data/running.pid"
 exec mosquitto -c "$data/running.conf"

@@ -31,6 +31,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "localhost"
     port: Annotated[int, Meta(ge=1, le=65535)] = 1883
     tls: bool = False
+    ca: str | None = None
     scenario: str = "calm"
     rate: Annotated[float, Meta(gt=0, le=1000)] | None = None
     seed: int = 1
@@ -60,6 +61,7 @@ async def work(job: Job, stop: asyncio.Event) -> None:
             host=job.host,
             port=job.port,
             tls=job.tls,
+            ca=job.ca,
             scenario=scenario.load(job.scenario),
             seed=job.seed,
             rate=job.rate,

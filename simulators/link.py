@@ -60,9 +60,9 @@ class Dial(Protocol):
         ...
 
 
-def dialler(host: str, port: int, *, tls: bool = False) -> Dial:
-    """How to reach one broker; the key is user name and client id."""
-    context = ssl.create_default_context() if tls else None
+def dialler(host: str, port: int, *, tls: bool = False, ca: str | None = None) -> Dial:
+    """How to reach one broker; the key is user name and client id. `ca`: a file of certificates to trust."""
+    context = ssl.create_default_context(cafile=ca) if tls else None
 
     def dial(key: str, secret: str, will: Publish) -> aiomqtt.Client:
         return aiomqtt.Client(

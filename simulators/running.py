@@ -26,6 +26,7 @@ async def run(  # noqa: PLR0913  what a person may choose, each by its name
     host: str,
     port: int,
     tls: bool = False,
+    ca: str | None = None,
     scenario: Scenario,
     seed: int = 1,
     rate: float | None = None,
@@ -40,7 +41,7 @@ async def run(  # noqa: PLR0913  what a person may choose, each by its name
     counts = Counts() if counts is None else counts
     counts.devices = len(credentials)
     _allow_files(len(credentials))
-    dial, complaints = dialler(host, port, tls=tls), Complaints()
+    dial, complaints = dialler(host, port, tls=tls, ca=ca), Complaints()
     links = []
     for login, device in zip(credentials, fleet.assemble(seed, credentials, scenario, rate), strict=True):
         rng = dice(seed, login.key, "link")

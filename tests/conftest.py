@@ -19,11 +19,20 @@ hypothesis.settings.load_profile("hub")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What is shortened so that it can run each time, at its whole length."""
     parser.addoption("--full", action="store_true", help="let absences of pages last as long as people are away")
+    parser.addoption("--canary", action="store_true", help="mark every secret, and search the whole run for the mark")
 
 
-def pytest_configure() -> None:
-    """Django's real password hash takes a quarter of a second on purpose; no test is about that."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Django's real password hash takes a quarter of a second on purpose; no test is about that.
+
+    Django's test clients ask as http://testserver, which is no name of this machine; test_plain.py is about that.
+    """
+    settings.HUB_PLAIN = env.PLAIN
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    if config.getoption("--canary"):
+        from tests import canary_watch  # noqa: PLC0415  only where it is wanted: it changes the whole process
+
+        config.pluginmanager.register(canary_watch.Watch())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -298,12 +298,17 @@ def production_environment(hub: Production) -> dict[str, str]:
         "BROKER_ACCOUNTS": "dynsec",
         "ALLOWED_HOSTS": LOOPBACK,
         "HUB_ORIGINS": "",
+        "HUB_PLAIN": "",
+        "MQTT_CA": "",
         "MQTT_PUBLIC_HOST": LOOPBACK,
         "MQTT_PUBLIC_PORT": str(hub.mosquitto.port),
         "HUB_DATA": str(hub.folder),
+        "HUB_OUTGOING": "",
         "HUB_RATE": "",
         "HUB_BURST": "",
         "BRIDGE_SHARE": "",
+        "HUB_SECOND_FACTOR": "",
+        "HUB_LOG_LEVEL": "",
     }
     assert here.keys() == compose()["services"]["web"]["environment"].keys(), "compose gives other variables"
     return {**PLAIN, **here}
@@ -315,7 +320,8 @@ PLAIN: Final = {
         ("DATABASE_URL", "REDIS_URL", "MQTT_URL", "SECRET_KEY", "HUB_ORIGINS", "HUB_DEBUG", "HUB_DATA"), ""
     ),
     **dict.fromkeys(("MQTT_PUBLIC_HOST", "MQTT_PUBLIC_PORT", "ALLOWED_HOSTS", "BROKER_ACCOUNTS"), ""),
-    **dict.fromkeys(("BRIDGE_SHARE", "HUB_RATE", "HUB_BURST"), ""),
+    **dict.fromkeys(("BRIDGE_SHARE", "HUB_OUTGOING", "HUB_RATE", "HUB_BURST", "HUB_PLAIN", "MQTT_CA"), ""),
+    **dict.fromkeys(("HUB_SECOND_FACTOR", "HUB_LOG_LEVEL"), ""),
     "DJANGO_SETTINGS_MODULE": "hub.settings",
     "HUB_NO_BOOTSTRAP": "1",
     "PYTHONPATH": str(ROOT),

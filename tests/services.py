@@ -177,25 +177,54 @@ def nats(tmp: Path) -> Iterator[Nats]:
         yield broker
 
 
+class Mosquitto(Service):
+    """Mosquitto from the shipped files, with ports and folders replaced. It speaks TLS when it has a certificate."""
+
+    user: Final = "Hub-test"
+
+    def __init__(self, tmp: Path, certificates: Path | None) -> None:
+        program = need("mosquitto")
+        self.secret = secrets.token_urlsafe(32)
+        self.folder = tmp
+        port, self.tls_port = free_port(), free_port()
+        self.entrypoint: list[str | Path] = ["sh", ROOT / "mosquitto/entrypoint.sh"]
+        self.environment = {
+            "MOSQUITTO_CONF": str(mosquitto_conf(tmp, port, self.tls_port)),
+            "MOSQUITTO_TLS": str(certificates / "server") if certificates else "",
+            "MQTT_USERNAME": self.user,
+            "MQTT_PASSWORD": self.secret,
+            "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        url = f"mqtt://{self.user}:{self.secret}@{LOOPBACK}:{port}"
+        super().__init__(self.entrypoint, port, url, tmp / "mosquitto.log", env=self.environment)
+
+    def renew(self) -> None:
+        """Have it take a renewed certificate, as an operator would."""
+        subprocess.run([*self.entrypoint, "renew"], env=self.environment, check=True, timeout=TIMEOUT_S)
+
+
 @contextmanager
-def mosquitto(tmp: Path) -> Iterator[Service]:
-    """Mosquitto from the shipped files, with port and folders replaced."""
-    program = need("mosquitto")
-    port, user, secret = free_port(), "Hub-test", secrets.token_urlsafe(32)
-    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
-    conf = str(mosquitto_conf(tmp, port))
-    env = {"MOSQUITTO_CONF": conf, "MQTT_USERNAME": user, "MQTT_PASSWORD": secret, "PATH": path}
-    command: list[str | Path] = ["sh", ROOT / "mosquitto/entrypoint.sh"]
-    url = f"mqtt://{user}:{secret}@{LOOPBACK}:{port}"
-    with running(Service(command, port, url, tmp / "mosquitto.log", env=env)) as service:
-        yield service
+def mosquitto(tmp: Path, certificates: Path | None = None) -> Iterator[Mosquitto]:
+    """Mosquitto, with the certificates that `certificates` made if they are given."""
+    broker = Mosquitto(tmp, certificates)
+    with running(broker):
+        yield broker
 
 
-def mosquitto_conf(folder: Path, port: int) -> Path:
-    """The shipped configuration, to be run in this folder on this port."""
+def certificates(folder: Path, *names: str) -> Path:
+    """An authority and a broker's certificate for these names, by the shipped script."""
+    script: list[str | Path] = ["sh", ROOT / "mosquitto/certificates.sh", *names]
+    environment = os.environ | {"CERTIFICATES": str(folder)}
+    subprocess.run(script, env=environment, check=True, capture_output=True, timeout=TIMEOUT_S)
+    return folder
+
+
+def mosquitto_conf(folder: Path, port: int, tls_port: int) -> Path:
+    """The shipped configuration, to be run in this folder on these ports."""
     text = (ROOT / "mosquitto/mosquitto.conf").read_text()
     for shipped, here in (
         ("listener 1883\n", f"listener {port} {LOOPBACK}\n"),
+        ("listener 8883\n", f"listener {tls_port} {LOOPBACK}\n"),
         ("/mosquitto/data/", f"{folder}/mosquitto/"),
     ):
         assert shipped in text, f"{shipped!r} is no longer in mosquitto.conf"
@@ -210,12 +239,13 @@ def mosquitto_conf(folder: Path, port: int) -> Path:
 def redis(tmp: Path) -> Iterator[Service]:
     """Redis without persistence: what the hub keeps there may be lost at any time."""
     program, port = need("redis-server"), free_port()
-    options = {"port": port, "bind": LOOPBACK, "dir": tmp, "save": "", "appendonly": "no"}
-    command: list[str | Path] = [
-        program,
-        *(part for name, value in options.items() for part in (f"--{name}", str(value))),
-    ]
-    with running(Service(command, port, f"redis://{LOOPBACK}:{port}/0", tmp / "redis.log")) as service:
+    secret = secrets.token_urlsafe(32)
+    options = {"port": port, "bind": LOOPBACK, "dir": tmp, "save": '""', "appendonly": "no", "requirepass": secret}
+    conf = tmp / "redis.conf"  # a command line would show the password
+    conf.touch(mode=0o600)
+    conf.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
+    url = f"redis://:{secret}@{LOOPBACK}:{port}/0"
+    with running(Service([program, conf], port, url, tmp / "redis.log")) as service:
         yield service
 
 
@@ -223,7 +253,8 @@ def redis(tmp: Path) -> Iterator[Service]:
 def postgres(tmp: Path, *, fsync: bool = False, more: Sequence[str] = ()) -> Iterator[Service]:
     """PostgreSQL with a database `hub`; `fsync=True` for tests of what a power cut leaves; `more`: name=value."""
     binaries, port = need("postgres").resolve().parent, free_port()
-    server = f"postgres://hub@{LOOPBACK}:{port}"
+    # It trusts whoever comes; the password is for whatever takes the address, as an operator's would be.
+    server = f"postgres://hub:{secrets.token_urlsafe(32)}@{LOOPBACK}:{port}"
     user = _unprivileged()
     # Short, for a socket's path has at most 107 bytes; and open to a user who is not root.
     folder = Path(_temporary(user))

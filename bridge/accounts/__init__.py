@@ -3,7 +3,7 @@
 The rules that every broker enforces stand here once, as MQTT filters. Nothing here knows rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -12,6 +12,12 @@ from devices import values
 
 # What the hub itself may use, beside the control channel of a broker that has one.
 OWN_TOPICS: Final = "hub/#"
+# Instead of a version: the account has to be made anew, whatever it is; and, it was of a device that is no more.
+OUTDATED: Final = -1
+ANOTHERS: Final = -2
+# Rotation counts on from a device's first version, which is a random one of 48 bits. Nobody rotates more often than
+# this between two looks: what is farther away is the version of another device.
+ROTATIONS: Final = 10_000
 
 
 class AccountsError(Exception):
@@ -46,11 +52,16 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.added or self.changed or self.removed)
 
 
+# Has the broker forget what it keeps for these client ids, and retained under these filters (see bridge.mqtt.forget).
+Forget = Callable[[Mapping[str, Sequence[str]]], Awaitable[None]]
+
+
 class Accounts(Protocol):
     """A broker whose accounts are ours to keep.
 
     Both calls cut the session of an account that is removed or whose secret changed, leave
-    everybody else connected, and raise AccountsError when the broker does not do as told.
+    everybody else connected, and raise AccountsError when the broker does not do as told. What
+    the broker kept of a removed device, queued or retained, is gone before another has its key.
     """
 
     async def reconcile(self, wanted: Sequence[Account]) -> Changes:
@@ -80,11 +91,24 @@ def subscribable(key: str) -> tuple[str, ...]:
     return tuple(f"{root}/{leaf}" for root in roots for leaf in ("cmd/#", "receipt", "error"))
 
 
+def kept_of(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return what a broker may keep of these devices: by client id, the filters of what they may have retained."""
+    return {key: publishable(key) for key in keys}
+
+
 def compare(present: Mapping[str, int], wanted: Sequence[Account]) -> Changes:
-    """Tell what turns the present versions into the wanted accounts."""
-    keys = {account.key for account in wanted}
+    """Tell what turns the present versions into the wanted accounts.
+
+    A device that was deleted and made again under its key is another one: its account is removed, and added.
+    """
+    staying = {a.key for a in wanted if _is_same(present.get(a.key), a.version)}
     return Changes(
-        added=[account.key for account in wanted if account.key not in present],
-        changed=[a.key for a in wanted if present.get(a.key, a.version) != a.version],
-        removed=[key for key in present if key not in keys],
+        added=[account.key for account in wanted if account.key not in staying],
+        changed=[a.key for a in wanted if a.key in staying and present[a.key] != a.version],
+        removed=[key for key in present if key not in staying],
     )
+
+
+def _is_same(before: int | None, now: int) -> bool:
+    """Whether two versions are of one device; `before` is None where there is no account."""
+    return before is not None and (before == OUTDATED or 0 <= before <= now < before + ROTATIONS)

@@ -22,6 +22,8 @@ class MqttUrl(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     username: str | None = None
     password: str | None = None
+    # The file of certificates to trust; None: those that the system trusts.
+    ca: str | None = None
 
     @classmethod
     def parse(cls, url: str) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -76,7 +77,8 @@ class _Control:
     async def _ask(self, request: bytes) -> bytes:
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._client.publish(CONTROL_TOPIC, request, qos=1)
+                # The broker acknowledges when it is done, which takes as long as the answer.
+                await self._client.publish(CONTROL_TOPIC, request, qos=1, timeout=math.inf)
                 message = await anext(self._client.messages)
         except TimeoutError as error:
             msg = (

@@ -29,7 +29,7 @@ def client(url: MqttUrl, *, v5: bool = False, **more: Any) -> aiomqtt.Client:  #
         password=url.password,
         protocol=aiomqtt.ProtocolVersion.V5 if v5 else aiomqtt.ProtocolVersion.V311,
         keepalive=KEEPALIVE_S,
-        tls_context=ssl.create_default_context() if url.scheme == "mqtts" else None,
+        tls_context=ssl.create_default_context(cafile=url.ca) if url.scheme == "mqtts" else None,
         **more,
     )
 

@@ -55,6 +55,7 @@ class MqttShape(Shape):
 
     host = serializers.CharField()
     port = serializers.IntegerField()
+    tls = serializers.BooleanField(help_text="whether it speaks TLS there")
     username = serializers.CharField()
 
 
@@ -235,5 +236,10 @@ class Rotation(View):
 
 def credentials(device: Device, secret: str) -> dict[str, Any]:
     """Return what a device needs to connect."""
-    where = {"host": settings.MQTT_PUBLIC_HOST, "port": settings.MQTT_PUBLIC_PORT, "username": device.key}
-    return {"key": device.key, "secret": secret, "mqtt": where}
+    return {"key": device.key, "secret": secret, "mqtt": {**broker(), "username": device.key}}
+
+
+def broker() -> dict[str, Any]:
+    """Return where devices connect."""
+    host, port, tls = settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT, settings.MQTT_PUBLIC_TLS
+    return {"host": host, "port": port, "tls": tls}

@@ -37,6 +37,9 @@ class TokenAsked(Strict):
 
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(max_length=4096, trim_whitespace=False)
+    code = serializers.CharField(
+        max_length=32, default="", allow_blank=True, help_text="of the authenticator app, where one has a second factor"
+    )
     name = serializers.CharField(max_length=128, default="", allow_blank=True, help_text="what it is for")
     access = serializers.ChoiceField(Access.choices, default=Access.MANAGE, help_text="the most that it lets do")
     fleets = _slugs("slugs: good for their devices alone")
@@ -85,7 +88,8 @@ class Tokens(View):
     def post(self, request: Request) -> Response:
         """Make a token from name and password. Send it as `Authorization: Token …`."""
         asked = body(request, TokenAsked)
-        user = _signed_in(request._request, asked["username"], asked["password"])  # noqa: SLF001  axes needs Django's own
+        credentials = {name: asked[name] for name in ("username", "password", "code")}
+        user = _signed_in(request._request, credentials)  # noqa: SLF001  axes needs Django's own
         row, token = _made(user, asked)
         row.token = token
         return Response(TokenMade(row).data, status=201)
@@ -123,9 +127,9 @@ def _is_post(view: View) -> bool:
     return request is not None and request.method == "POST"
 
 
-def _signed_in(request: HttpRequest, username: str, password: str) -> User:
-    """Check a password; too many wrong ones lock name and address out for a while."""
-    user = authenticate(request, username=username, password=password)
+def _signed_in(request: HttpRequest, credentials: dict[str, str]) -> User:
+    """Check a password, and a code where one is needed; too many wrong ones lock out for a while."""
+    user = authenticate(request, **credentials)
     if getattr(request, "axes_locked_out", False):
         request.axes_locked_out = False  # type: ignore[attr-defined]  # else its middleware answers in HTML
         raise Refusal("too_many_requests", "Too many wrong passwords; wait a quarter of an hour, then try again.", 429)

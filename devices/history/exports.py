@@ -5,15 +5,13 @@ What is marked as bad is left out, or is flagged; what was stored after the expo
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 from django.db.models import Q
 
-from devices import telemetry
+from devices import tables, telemetry
 from devices.errors import Refusal
 from devices.history import repairs
 from devices.models import Device, Frame, Metric
@@ -27,8 +25,6 @@ Format = Literal["csv", "ndjson"]
 
 # Frames read at once: some 100 KB of text, which is all that an export holds in memory.
 PAGE: Final = 1000
-# How a table program knows that a text is a formula, as OWASP lists it ("CSV injection"), full-width forms too.
-FORMULAS: Final = tuple("=+-@\t\r\n＝＋－＠")
 COLUMNS: Final = ("ts", "ts_ms", "received_ms", "seq", "flags")
 REPAIRED: Final = "repaired"
 
@@ -113,7 +109,7 @@ def head(export: Export, form: Format) -> bytes:
         return b""
     # A metric may be called as a column is.
     names = (f"values.{name}" if name in COLUMNS else name for name in export.metrics)
-    return _table([[*COLUMNS, *(_cell(name) for name in names)]])
+    return tables.written([[*COLUMNS, *names]]).encode()
 
 
 def written(export: Export, form: Format, rows: Iterable[Row]) -> bytes:
@@ -122,25 +118,12 @@ def written(export: Export, form: Format, rows: Iterable[Row]) -> bytes:
 
 
 def _csv(export: Export, rows: Iterable[Row]) -> bytes:
-    return _table(
-        [_time(row.ts), row.ts, row.received_at, row.seq, " ".join(row.flags)]
-        + [_cell(row.values[name]) if name in row.values else "" for name in export.metrics]
-        for row in rows
-    )
+    return tables.written(_cells(export, row) for row in rows).encode()
 
 
-def _table(rows: Iterable[list[Any]]) -> bytes:
-    """Write as RFC 4180 has it."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue().encode()
-
-
-def _cell(value: Value) -> Value:
-    """Keep a table program from taking a text for a formula; a number stays a number."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
+def _cells(export: Export, row: Row) -> list[tables.Cell]:
+    about: list[tables.Cell] = [_time(row.ts), row.ts, row.received_at, row.seq, " ".join(row.flags)]
+    return about + [row.values.get(name) for name in export.metrics]
 
 
 def _ndjson(_export: Export, rows: Iterable[Row]) -> bytes:

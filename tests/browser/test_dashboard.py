@@ -8,14 +8,13 @@ from collections.abc import Callable
 
 import paho.mqtt.client as mqtt
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from tests import hub
 from tests.browser.conftest import PATIENCE_MS, sign_in
 
 Look = Callable[..., Page]
 PUMP = "/devices/sim-pump-1/"
-STRICT = "default-src 'self'; connect-src 'self' ws:; img-src 'self' data:; style-src 'self'; script-src 'self'"
 
 
 def live(page: Page) -> Page:
@@ -146,22 +145,6 @@ def test_the_theme_follows_the_system_until_one_is_chosen(look: Look, theme: str
     expect(page.locator("html")).to_have_attribute("data-bs-theme", other)
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-bs-theme", other)
-
-
-def test_pages_work_under_a_strict_content_security_policy(look: Look) -> None:
-    page = look()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-
-    def stricter(route: Route) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, headers={**response.headers, "content-security-policy": STRICT})
-
-    page.route("**/*", stricter)
-    page.goto(PUMP)
-    live(page)
-    wait_for_frame(page, 2)
-    assert complaints == []
 
 
 def test_a_device_is_added_from_nothing_to_its_first_reading(look: Look, demo: hub.Demo) -> None:

@@ -32,25 +32,25 @@ class Packet(NamedTuple):
 def connect(key: str, secret: str, keepalive_s: int) -> bytes:
     """Log in as the device, with a session that the broker keeps."""
     flags = 0x80 | 0x40  # user name and password; not a clean session
-    return _packet(
+    return packet(
         0x10,
-        _text("MQTT") + bytes([4, flags]) + struct.pack("!H", keepalive_s) + b"".join(map(_text, (key, key, secret))),
+        text("MQTT") + bytes([4, flags]) + struct.pack("!H", keepalive_s) + b"".join(map(text, (key, key, secret))),
     )
 
 
 def publish(topic: str, payload: bytes, n: int) -> bytes:
     """Publish with QoS 1; the n-th message of a device has the packet id that `id_of` says."""
-    return _packet(PUBLISH | QOS_1, _text(topic) + struct.pack("!H", id_of(n)) + payload)
+    return packet(PUBLISH | QOS_1, text(topic) + struct.pack("!H", id_of(n)) + payload)
 
 
-def again(packet: bytes) -> bytes:
+def again(sent: bytes) -> bytes:
     """The same publish, marked as a repetition."""
-    return bytes([packet[0] | DUP]) + packet[1:]
+    return bytes([sent[0] | DUP]) + sent[1:]
 
 
 def subscribe(topic: str) -> bytes:
     """Subscribe with QoS 0."""
-    return _packet(0x82, struct.pack("!H", PACKET_IDS) + _text(topic) + b"\x00")
+    return packet(0x82, struct.pack("!H", PACKET_IDS) + text(topic) + b"\x00")
 
 
 def id_of(n: int) -> int:
@@ -77,12 +77,13 @@ def taken(buffer: bytearray) -> Iterator[Packet]:
                 break
         if len(buffer) < at + length:
             return
-        packet = Packet(buffer[0], bytes(buffer[at : at + length]))
+        found = Packet(buffer[0], bytes(buffer[at : at + length]))
         del buffer[: at + length]
-        yield packet
+        yield found
 
 
-def _packet(first: int, body: bytes) -> bytes:
+def packet(first: int, body: bytes) -> bytes:
+    """A packet of this kind."""
     length, digits = len(body), bytearray()
     while True:
         length, digit = length >> 7, length & 0x7F
@@ -91,6 +92,7 @@ def _packet(first: int, body: bytes) -> bytes:
             return bytes([first]) + bytes(digits) + body
 
 
-def _text(text: str) -> bytes:
-    encoded = text.encode()
+def text(what: str | bytes) -> bytes:
+    """A text with its length before it; bytes are taken as they are, also those that are no text."""
+    encoded = what.encode() if isinstance(what, str) else what
     return struct.pack("!H", len(encoded)) + encoded

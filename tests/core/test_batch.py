@@ -63,6 +63,18 @@ def test_what_may_not_be_said_becomes_a_reject_and_costs_itself_alone(
     assert batch.stranger is (reason == "device_unknown")
 
 
+@pytest.mark.parametrize("key", ["nobody", "off", "gate/sub/nobody"])
+@pytest.mark.parametrize("leaf", ["status", "telemetry/t", "telemetry", "meta", "ack/c1", "strange"])
+def test_what_is_withdrawn_of_a_device_that_has_gone_is_no_reject(key: str, leaf: str) -> None:
+    batch = sort([message(f"hub/{key}/{leaf}", "")], wire.read, DIRECTORY)
+    assert (batch.rejects, batch.events, batch.others) == ([], [], 1)
+
+
+@pytest.mark.parametrize("topic", ["hub/pump-1/status", "hub/Pump/status", "hub/gate/sub/child/telemetry/t"])
+def test_an_empty_message_of_one_that_is_here_is_a_reject(topic: str) -> None:
+    assert sort([message(topic, "")], wire.read, DIRECTORY).rejects
+
+
 def test_a_gateway_speaks_for_its_child() -> None:
     batch = sort([message("hub/gate/sub/child/telemetry/t")], wire.read, DIRECTORY)
     assert [event.device for event in batch.events] == ["child"]

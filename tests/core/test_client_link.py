@@ -1,12 +1,15 @@
 """The Python client's socket and command line, as far as they need no hub."""
 
 import argparse
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from telemetry_hub import cli, items, show
 from telemetry_hub.link import address_of, pause_s
+
+NOW = 1_790_000_000_000
 
 
 @pytest.mark.parametrize(
@@ -77,3 +80,16 @@ def test_flags_and_awkward_values_are_shown() -> None:
     assert show.as_csv(["on", "note"])(row) == 'p,7,1790000000000,3,false,"a, ""b""\nc"'
     assert show.as_csv(None)(row).count("\n") == 0
     assert show.note(items.Gap("p", 3, 9, "limit")) == "gap: p #3 to #9 cannot be had (limit)"
+
+
+def test_what_a_device_chose_is_obeyed_by_no_terminal_and_no_table_program() -> None:
+    hostile = "\x1b[2J\x9b31m\u202e\nnot a row"
+    row = items.Row("p", 7, NOW, {f"name{hostile}": hostile, "sum": "=1+1;=2"}, 0, "live")
+    state = items.CommandState("c", "p", hostile, None, "failed", "it answered", NOW, hostile, hostile, None)
+    for line in (show.for_people(row), show.as_json(row), show.state_line(state)):
+        assert line.isprintable()
+    assert json.loads(show.as_json(row))["values"] == row.values
+    assert show.as_csv(["sum", f"name{hostile}"])(row) == (
+        "p,7,1790000000000,0,'=1+1;'=2,\"\\u001b[2J\\u009b31m\\u202e\nnot a row\""
+    )
+    assert show.csv_header(["@x"]) == "device,seq,ts,flags,'@x"

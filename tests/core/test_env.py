@@ -2,6 +2,7 @@
 
 import re
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -48,7 +49,9 @@ def test_a_production_environment_is_read_whole(tmp_path: Path) -> None:
         ALLOWED_HOSTS="hub.example.org, other.example.org",
         HUB_ORIGINS="https://hub.example.org,https://other.example.org:8443",
         MQTT_PUBLIC_PORT="9883",
+        HUB_OUTGOING="Alerts.internal:9000, [fd00::1]:80",
     )
+    assert found.hub_outgoing == (("alerts.internal", 9000), ("fd00::1", 80))
     assert found.mqtt_url == env.Mqtt(
         host="broker.example.org", port=8883, username="bridge", password="p@ss", tls=True
     )
@@ -69,16 +72,58 @@ def test_a_production_environment_is_read_whole(tmp_path: Path) -> None:
         ({"BROKER_ACCOUNTS": "emqx"}, "BROKER_ACCOUNTS is 'emqx'; it must be one of dynsec, nats, none."),
         ({"HUB_ORIGINS": "hub.example.org"}, "HUB_ORIGINS holds 'hub.example.org'; it must be a full origin"),
         ({"HUB_ORIGINS": "https://hub.example.org/"}, "HUB_ORIGINS holds 'https://hub.example.org/'"),
+        ({"HUB_OUTGOING": "alerts.internal"}, "HUB_OUTGOING holds 'alerts.internal'; it must be a host with its port"),
+        ({"HUB_OUTGOING": "a:1,http://b:2"}, "HUB_OUTGOING holds 'http://b:2'"),
+        ({"HUB_OUTGOING": "a:99999"}, "HUB_OUTGOING has a port that is not a number from 1 to 65535"),
+        ({"HUB_SECOND_FACTOR": "on"}, "HUB_SECOND_FACTOR is 'on'; it must be one of off, optional, required."),
+        ({"HUB_LOG_LEVEL": "loud"}, "HUB_LOG_LEVEL is 'LOUD'; it must be one of DEBUG, INFO, WARNING, ERROR."),
         ({"HUB_DEBUG": "perhaps"}, "HUB_DEBUG is 'perhaps'; it must be 1 or 0."),
         ({"MQTT_PUBLIC_PORT": "0"}, "MQTT_PUBLIC_PORT is '0'; it must be a number from 1 to 65535."),
         ({"MQTT_PUBLIC_PORT": "²"}, "MQTT_PUBLIC_PORT is '²'"),
         ({"REDIS_URL": "redis://cache"}, "SECRET_KEY is missing"),
+        ({"MQTT_URL": "mqtt://broker"}, "MQTT_URL is plain mqtt:// to broker"),
+        ({"MQTT_URL": "mqtt://192.0.2.7", "HUB_PLAIN": "http"}, "MQTT_URL is plain mqtt:// to 192.0.2.7"),
+        ({"HUB_ORIGINS": "http://hub.example.org"}, "HUB_ORIGINS holds http://hub.example.org, which is plain"),
+        (
+            {"HUB_ORIGINS": "https://a.org,http://b.org", "HUB_PLAIN": "mqtt"},
+            "HUB_ORIGINS holds http://b.org, which is",
+        ),
+        ({"HUB_PLAIN": "mqtt,https"}, "HUB_PLAIN holds 'https'; it must be one or both of mqtt, http."),
+        ({"MQTT_CA": "/nowhere/ca.crt"}, "MQTT_CA names /nowhere/ca.crt, which holds no certificate that can be read"),
+        ({"MQTT_CA": __file__}, f"MQTT_CA names {__file__}, which holds no certificate"),
         ({"SECRET_KEY_FILE": "/nowhere/key"}, "SECRET_KEY_FILE names /nowhere/key, which cannot be read"),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(tmp_path: Path, variables: Mapping[str, str], said: str) -> None:
     (only,) = mistakes(tmp_path, **variables)
     assert only.startswith(said)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "hub.localhost"])
+def test_what_stays_on_this_machine_may_be_plain(tmp_path: Path, host: str) -> None:
+    found = read(tmp_path, MQTT_URL=f"mqtt://{host}:1884", HUB_ORIGINS=f"http://{host}:8000")
+    assert found.hub_plain == ()
+
+
+def test_what_is_to_cross_a_network_plain_is_said_for_each(tmp_path: Path) -> None:
+    urls = {"MQTT_URL": "mqtt://broker", "HUB_ORIGINS": "http://hub.example.org"}
+    assert len(mistakes(tmp_path, **urls)) == 2
+    assert len(mistakes(tmp_path, **urls, HUB_PLAIN="mqtt")) == 1
+    assert read(tmp_path, **urls, HUB_PLAIN="http, mqtt").hub_plain == ("http", "mqtt")
+
+
+@pytest.mark.parametrize(
+    ("variables", "tls"),
+    [
+        ({}, False),
+        ({"MQTT_PUBLIC_PORT": "8883"}, True),
+        ({"MQTT_URL": "mqtt://localhost", "MQTT_PUBLIC_PORT": "8883"}, True),
+        ({"MQTT_URL": "mqtts://broker:9883"}, True),
+        ({"MQTT_URL": "mqtts://broker", "MQTT_PUBLIC_PORT": "1883"}, False),
+    ],
+)
+def test_devices_are_told_to_speak_tls_where_they_can(tmp_path: Path, variables: Mapping[str, str], tls: bool) -> None:
+    assert read(tmp_path, **variables).mqtt_public_tls is tls
 
 
 def test_all_mistakes_are_named_together(tmp_path: Path) -> None:
@@ -93,13 +138,13 @@ def test_no_error_repeats_a_secret(tmp_path: Path) -> None:
 
 
 def test_the_value_can_be_shown_without_its_secrets(tmp_path: Path) -> None:
-    found = read(tmp_path, MQTT_URL="mqtt://u:hush@b", DATABASE_URL="postgres://u:hush@b/n", SECRET_KEY="hush" * 20)
+    found = read(tmp_path, MQTT_URL="mqtts://u:hush@b", DATABASE_URL="postgres://u:hush@b/n", SECRET_KEY="hush" * 20)
     assert "hush" not in repr(found)
 
 
 @pytest.mark.parametrize("name", env.SECRETS)
 def test_each_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
-    value = {"DATABASE_URL": "postgres://u:p@h/n", "REDIS_URL": "redis://h", "MQTT_URL": "mqtt://u:p@h"}.get(
+    value = {"DATABASE_URL": "postgres://u:p@h/n", "REDIS_URL": "redis://h", "MQTT_URL": "mqtts://u:p@h"}.get(
         name, A_KEY
     )
     file = tmp_path / "secret"
@@ -150,3 +195,13 @@ def test_the_guide_has_a_row_for_every_variable_and_says_which_take_a_file() -> 
     rows = re.findall(r"^\| `([A-Z_]+)`( \(or `_FILE`\))? \|", guide, re.MULTILINE)
     assert {name for name, _ in rows} == documented()
     assert {name for name, file in rows if file} == set(env.SECRETS)
+
+
+def test_a_second_factor_without_its_package_is_a_mistake_that_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read(tmp_path, HUB_SECOND_FACTOR="required").hub_second_factor == "required"
+    monkeypatch.setitem(sys.modules, "allauth", None)  # as Python finds it where it is not installed
+    (only,) = mistakes(tmp_path, HUB_SECOND_FACTOR="required")
+    assert only.endswith("is missing: pip install --require-hashes -r requirements-second-factor.lock")
+    assert read(tmp_path, HUB_SECOND_FACTOR="off").hub_second_factor == "off"

@@ -22,8 +22,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("hub",),
     ("bridge", "dashboard", "alarms", "simulators"),
     ("devices.urls", "devices.management", "devices.apps", "devices.witness"),
-    ("devices.api", "devices.admin"),
-    ("devices.noting", "devices.signins"),
+    ("devices.api", "devices.admin", "devices.passwords"),
+    ("devices.unclaimed", "devices.noting", "devices.signins"),
     ("devices.replay", "devices.invitations", "devices.shares"),
     (
         "devices.intake",
@@ -38,13 +38,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.members",
         "devices.notes",
         "devices.tokens",
-        "devices.offers",
+        "devices.claims",
+        "devices.provisioning",
         "devices.entries",
     ),
+    ("devices.offers", "devices.second_factor"),
     ("devices.registry",),
     ("devices.history.rollups",),
     ("devices.telemetry", "devices.history.repairs"),
-    ("devices.standing",),
+    ("devices.standing", "devices.outgoing"),
     (
         "devices.journal",
         "devices.history.archive",
@@ -69,8 +71,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "devices.history",
         "devices.history.buckets",
         "devices.numbering",
-        "devices.tables",
         "devices.dump",
+        "devices.tables",
+        "devices.addresses",
     ),
 )
 CELLAR = len(FLOORS) - 1
@@ -84,6 +87,7 @@ OUTSIDE_WORLD = frozenset(
 SEEDED_DICE = ("random", "random.Random")  # a generator that somebody hands in is an argument like any other
 CLOCKS_AND_DICE = frozenset(("now", "utcnow", "today", "uuid1", "uuid4"))
 DOORS_TO_THE_WORLD = frozenset(("open", "print", "input", "exec", "eval", "__import__"))
+HTTP_CLIENTS = ("http.client", "urllib.request", "urllib3", "requests", "httpx", "aiohttp", "smtplib", "ftplib")
 MQTT_CLIENTS = ("aiomqtt", "paho")
 SAYS_NOTHING = frozenset("manager handler helper util common base core data info service process".split())
 
@@ -204,6 +208,13 @@ def one_mqtt_client(here: Module) -> list[str]:
     return [f"imports {other}: only bridge.mqtt may" for other in here.imports if is_any(other, MQTT_CLIENTS)]
 
 
+def one_door_out(here: Module) -> list[str]:
+    """Where people say whom the hub asks, only devices.outgoing does: it checks the address."""
+    if here.name == "devices.outgoing":
+        return []
+    return [f"imports {other}: only devices.outgoing may" for other in here.imports if is_any(other, HTTP_CLIENTS)]
+
+
 def one_reader_of_the_environment(here: Module) -> list[str]:
     """hub.bootstrap and manage.py run before anything of ours does; hub.asgi only names the settings."""
     if here.name in ("hub.env", "hub.bootstrap", "manage", "hub.asgi"):
@@ -260,6 +271,7 @@ RULES: dict[Rule, list[tuple[str, str]]] = {
     ],
     pure_imports_pure: [("devices.batch", "from devices import telemetry")],
     one_mqtt_client: [("dashboard.views", "import aiomqtt"), ("hub.doctor", "from paho.mqtt import client")],
+    one_door_out: [("devices.webhooks", "import httpx"), ("bridge.worker", "from urllib.request import urlopen")],
     one_reader_of_the_environment: [
         ("hub.settings", "import os\nx = os.environ['X']"),
         ("bridge.worker", "from os import getenv"),
@@ -322,6 +334,10 @@ def test_pure_modules_import_only_pure_modules() -> None:
 
 def test_only_the_bridge_knows_the_mqtt_client() -> None:
     assert not everywhere(one_mqtt_client)
+
+
+def test_only_outgoing_asks_other_machines() -> None:
+    assert not everywhere(one_door_out)
 
 
 def test_only_env_reads_the_environment() -> None:

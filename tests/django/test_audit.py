@@ -20,7 +20,7 @@ from bridge.anchor import Anchor
 from devices import audit, entries, members, registry, signins, tokens
 from devices.models import AuditEntry, AuditHead, Device, Fleet, Membership
 from tests.django.conftest import PASSWORD
-from tests.django.test_calls import ABLE, BODIES, ROUTES, Route, address, there
+from tests.django.test_calls import BODIES, FOR_ADMINISTRATORS, ROUTES, Route, address, there
 from tests.services import ROOT
 
 URL = "/api/v1/audit/"
@@ -305,7 +305,7 @@ def test_over_rest_it_is_exported_whole_and_in_the_order_of_the_chain(
 def test_whatever_rest_changes_leaves_an_entry_that_names_who_did_it(
     route: Route, there: dict[str, str], alice: User, root: User, api: Any
 ) -> None:
-    user = root if ABLE.get(route.name) == "root" else alice
+    user = root if route.name in FOR_ADMINISTRATORS else alice
     client = api(user)
     before = newest().pk
     path = address(route, there)

@@ -10,7 +10,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 
-from devices import telemetry, wire
+from devices import tables, telemetry, wire
 from devices.history import exports, repairs
 from devices.history.repairs import Range
 from devices.models import Device, Membership
@@ -57,11 +57,11 @@ def test_lines_of_json_say_the_same(pump: Device, vera: User, api: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "DDE;=1+1", "'=1"])
 def test_a_text_is_never_a_formula_and_a_number_stays_a_number(text: str, pump: Device, vera: User, api: Any) -> None:
     telemetry.record([frame(pump, NOW, mode=text, temperature=-3.5)], NOW)
     client = api(vera)
-    assert table(client)[1][5:] == ["'" + text, "-3.5"]
+    assert table(client)[1][5:] == [tables.guarded(text), "-3.5"]
     assert lines(client)[0]["values"] == {"mode": text, "temperature": -3.5}
 
 

@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Callable
+from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,6 +157,22 @@ def test_the_device_page_shows_readings_frames_orders_rejects_and_how_to_connect
     for expected in ("21.5", "°C", "relay", "queued", "not_json", "cut off", "hub.example.org", "1884", "hub/pump-1"):
         assert expected in html, expected
     assert "&lt;secret&gt;" in html
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_over_tls_every_snippet_says_whom_to_trust(
+    alice: User, pump: Device, settings: Any, tmp_path: Path, own: bool
+) -> None:
+    settings.MQTT_PUBLIC_TLS, settings.MQTT_CA = True, tmp_path / "ca.crt" if own else None
+    (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\nours\n-----END CERTIFICATE-----\n")
+    html = unescape(text_of(browser(alice), "/devices/pump-1/"))
+    expected = ["ours", "--cafile ca.crt", 'ca_certs="ca.crt"', 'tls_set("ca.crt")']
+    assert [each in html for each in expected] == [own] * 4
+    assert all(each in html for each in ("WiFiClientSecure net", "net.setCACert(CA)", "ssl=trust", "CERT_REQUIRED"))
+    assert "setInsecure" not in html
+    settings.MQTT_PUBLIC_TLS = False
+    plain = unescape(text_of(browser(alice), "/devices/pump-1/"))
+    assert not [each for each in ("Secure", "CACert", "ssl=", "tls_", "--cafile") if each in plain]
 
 
 def test_what_the_page_gives_its_script_is_in_the_shapes_of_the_live_protocol(

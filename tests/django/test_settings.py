@@ -22,10 +22,11 @@ from pytest_django import Settings
 from hub import checks, env, logs, static
 from hub.settings import channel_layer, database
 
+MADE = "9f4b1c06d2e8a7350b6cf1d94e27a81c"
 PRODUCTION = {
-    "DATABASE_URL": "postgres://hub:secret@db:5432/hub",
+    "DATABASE_URL": f"postgres://hub:{MADE}@db:5432/hub",
     "REDIS_URL": "redis://cache:6379/0",
-    "MQTT_URL": "mqtts://bridge:secret@broker.example.org",
+    "MQTT_URL": f"mqtts://bridge:{MADE}@broker.example.org",
     "BROKER_ACCOUNTS": "dynsec",
     "SECRET_KEY": "Zk3-pQ9_" * 8,
     "ALLOWED_HOSTS": "hub.example.org",
@@ -46,11 +47,25 @@ def test_a_production_environment_is_clean() -> None:
     [
         ({"SECRET_KEY": "short"}, "hub.E001"),
         ({"SECRET_KEY": "django-insecure-" + "k" * 50}, "hub.E001"),
+        ({"SECRET_KEY": "k" * 60}, "hub.E001"),
+        ({"MQTT_URL": "mqtts://bridge:secret@broker.example.org"}, "hub.E005"),
+        ({"MQTT_URL": "mqtts://broker.example.org"}, "hub.E005"),
+        ({"MQTT_URL": f"mqtts://bridge:example-{MADE}@broker.example.org"}, "hub.E005"),
+        ({"MQTT_URL": f"mqtts://bridge:{'0' * 40}@broker.example.org"}, "hub.E005"),
+        ({"DATABASE_URL": "postgres://hub:hub@db/hub"}, "hub.E006"),
+        ({"DATABASE_URL": "postgres://hub:short@db/hub"}, "hub.E006"),
+        ({"DATABASE_URL": f"postgres://{MADE}:{MADE}@db/hub"}, "hub.E006"),
+        ({"DATABASE_URL": "postgres://hub@db/hub"}, "hub.W006"),
+        ({"HUB_DEBUG": "1"}, "hub.E007"),
         ({"ALLOWED_HOSTS": "hub.example.org,*"}, "hub.E002"),
+        ({"ALLOWED_HOSTS": "hub.example.org,.example.org"}, "hub.W005"),
+        ({"ALLOWED_HOSTS": "other.example.org"}, "hub.E008"),
         ({"HUB_ORIGINS": ""}, "hub.E003"),
         ({"REDIS_URL": ""}, "hub.E004"),
-        ({"HUB_ORIGINS": "https://hub.example.org,http://hub.example.org"}, "hub.W001"),
-        ({"MQTT_URL": "mqtt://bridge:secret@broker.example.org"}, "hub.W002"),
+        ({"HUB_ORIGINS": "https://hub.example.org,http://hub.example.org", "HUB_PLAIN": "http"}, "hub.W001"),
+        ({"MQTT_URL": f"mqtt://bridge:{MADE}@broker", "MQTT_PUBLIC_PORT": "8883", "HUB_PLAIN": "mqtt"}, "hub.W002"),
+        ({"MQTT_PUBLIC_PORT": "1883"}, "hub.W004"),
+        ({"BROKER_ACCOUNTS": "none"}, "hub.W007"),
         ({"DATABASE_URL": "sqlite:////data/hub.sqlite3"}, "hub.W003"),
     ],
 )
@@ -62,7 +77,21 @@ def test_each_deployment_mistake_is_found_with_a_hint(different: dict[str, str],
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
 def test_plain_mqtt_on_loopback_is_fine(host: str) -> None:
-    assert mistakes(MQTT_URL=f"mqtt://bridge:secret@{host}:1883") == []
+    assert mistakes(MQTT_URL=f"mqtt://bridge:{MADE}@{host}:1883") == []
+
+
+def test_a_hub_that_only_this_machine_reaches_needs_no_origins() -> None:
+    assert mistakes(HUB_ORIGINS="", ALLOWED_HOSTS="localhost,127.0.0.1,[::1]") == []
+
+
+def test_who_reaches_postgresql_through_its_socket_needs_no_password() -> None:
+    assert mistakes(DATABASE_URL="postgres:///hub") == []
+
+
+def test_no_finding_repeats_a_secret() -> None:
+    found = mistakes(MQTT_URL="mqtts://bridge:hush@b", DATABASE_URL="postgres://hub:hush@db/hub", SECRET_KEY="hush")
+    assert len(found) == 3
+    assert not [each for each in found if "hush" in f"{each.msg} {each.hint}"]
 
 
 def manage(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -213,20 +242,21 @@ def test_the_layer_of_several_processes_is_pub_sub_under_its_own_prefix() -> Non
     assert layer["CONFIG"]["prefix"] == "hub"
 
 
-def written(**fields: object) -> str:
-    """The line that this event makes."""
+def written(event: str = "happened", *words: object, **fields: object) -> str:
+    """The line that this event makes, by structlog or, with words, by the standard library."""
     stream = io.StringIO()
-    described = logs.configure()["formatters"]["line"]
+    line = logs.configure()["formatters"]["line"]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=described["foreign_pre_chain"], processors=described["processors"]
-        )
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=line["foreign_pre_chain"], processors=line["processors"])
     )
     logger = logging.getLogger("hub.tests.logs")
     logger.addHandler(handler)
     try:
-        structlog.get_logger("hub.tests.logs").warning("happened", **fields)
+        if words:
+            logger.warning(event, *words)
+        else:
+            structlog.get_logger("hub.tests.logs").warning(event, **fields)
     finally:
         logger.removeHandler(handler)
     return stream.getvalue()
@@ -238,6 +268,37 @@ def test_an_event_is_one_line_of_key_and_value() -> None:
     assert "event=happened" in line
     assert "device=pump-1" in line
     assert line.startswith("at=")
+
+
+FORGED = "at=2026-01-01T00:00:00Z level=info event=well"
+ENDS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\0", '"\n', '\\"\n']
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_no_text_forges_a_line(end: str) -> None:
+    text = f"pump{end}{FORGED}"
+    for line in (written(text), written(device=text), written("refused: %s", text), written(error=ValueError(text))):
+        assert line.endswith("\n")
+        assert len(line.splitlines()) == 1
+        assert line.startswith("at=2")
+        assert f" {FORGED}" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x1b]0;mine\a", "\\x1b[2J\\x1b]0;mine\\x07"),  # clears the screen, names the window
+        ("\x9b31m", "\\x9b31m"),
+        ("pump\u202etxt.exe", "pump\\u202etxt.exe"),
+        ("a\bb\x7f", "a\\x08b\\x7f"),
+        ("\ud800", "\\ud800"),
+        ("Größe 温度 °C", "Größe 温度 °C"),
+    ],
+)
+def test_no_text_is_obeyed_by_a_terminal(text: str, shown: str) -> None:
+    line = written(device=text)
+    assert line.rstrip("\n").isprintable()
+    assert shown in line.replace("\\\\", "\\")
 
 
 def test_secrets_do_not_reach_the_log() -> None:

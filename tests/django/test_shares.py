@@ -257,7 +257,7 @@ def test_what_cannot_be_shared_is_refused(
 
 def test_who_does_not_manage_shares_nothing(bob: User, pump: Device, api: Any) -> None:
     assert api(bob).post(URL, {"devices": ["pump-1"]}).status_code == 403
-    page = browser(bob).post("/shares/", {"devices": "pump-1", "hours": "24"})
+    page = browser(bob).post("/shares/", {"devices": "pump-1", "lasts": "24"})
     assert "Select a valid choice" in page.content.decode()
     assert not Token.objects.filter(link=True).exists()
 
@@ -300,7 +300,7 @@ def test_a_narrow_token_sees_and_ends_no_links_but_those_of_its_devices(
 @pytest.mark.parametrize("path", ["/devices/pump-1/", "/fleets/greenhouse/"])
 def test_on_the_pages_a_link_is_made_shown_once_and_revoked(path: str, alice: User, pump: Device) -> None:
     page = browser(alice)
-    asked = {"devices": "pump-1", "name": "Open day", "hours": "24", "next": f"{path}#shares"}
+    asked = {"devices": "pump-1", "name": "Open day", "lasts": "24", "next": f"{path}#shares"}
     made = page.post("/shares/", asked).content.decode()
     found = re.search(r"http://testserver(/share/\w+/)", made)
     assert found

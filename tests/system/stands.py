@@ -7,6 +7,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -27,7 +28,8 @@ class Client:
 
     def __init__(self, port: int, username: str, secret: str, **options: Any) -> None:
         settings: dict[str, Any] = {"identifier": username, "timeout": PATIENCE_S} | options
-        self._client = aiomqtt.Client("127.0.0.1", port, username=username, password=secret, **settings)
+        host = "localhost" if "tls_context" in settings else "127.0.0.1"  # certificates are for names
+        self._client = aiomqtt.Client(host, port, username=username, password=secret, **settings)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -79,7 +81,7 @@ class Stand:
             return
         url = mqtt.MqttUrl.parse(self.service.url)
         async with mqtt.control(url) as exchange:
-            yield Dynsec(exchange, url.username or "")
+            yield Dynsec(exchange, url.username or "", partial(mqtt.forget, url))
 
     async def reconcile(self, *wanted: Account) -> Changes:
         async with self.accounts() as accounts:
@@ -93,7 +95,7 @@ class Stand:
     def files(self) -> list[Path]:
         """Where this broker keeps its device accounts."""
         if isinstance(self.service, services.Nats):
-            return [self.service.folder / name for name in ("accounts.json", "accounts.conf")]
+            return [self.service.folder / "accounts.json"]
         return [self.service.log.parent / "mosquitto" / "dynamic-security.json"]
 
     def lose_accounts(self) -> None:
@@ -103,9 +105,9 @@ class Stand:
             file.unlink()
         self.service.start()
 
-    def hub(self, **options: Any) -> Client:
+    def hub(self, port: int = 0, **options: Any) -> Client:
         url = mqtt.MqttUrl.parse(self.service.url)
-        return Client(url.port, url.username or "", url.password or "", **options)
+        return Client(port or url.port, url.username or "", url.password or "", **options)
 
     def device(self, account: Account, **options: Any) -> Client:
         return Client(self.service.port, account.key, account.secret, **options)

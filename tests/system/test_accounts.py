@@ -1,7 +1,10 @@
 """Who may do what on the broker: the same cases on each broker that is here."""
 
+import asyncio
+import math
+import os
 import secrets
-from contextlib import suppress
+import time
 from pathlib import Path
 
 import aiomqtt
@@ -9,9 +12,9 @@ import msgspec
 import pytest
 
 from bridge import mqtt
-from bridge.accounts import Account, AccountsError, Changes
-from bridge.accounts import nats as book
+from bridge.accounts import Account, Changes
 from tests import services
+from tests.system.raw import Cut, Raw
 from tests.system.stands import Stand
 
 
@@ -199,6 +202,22 @@ async def test_a_rotated_secret_cuts_the_old_session(stand: Stand, *, whole: boo
     assert not await stand.refuses(newer)
 
 
+async def test_who_connects_while_its_account_goes_does_not_stay(stand: Stand) -> None:
+    fleet = [account(f"sensor-{number}") for number in range(60)]
+    await stand.reconcile(*fleet)
+    port = stand.service.port
+    coming = [asyncio.create_task(Raw.connect(port, each.key, each.key, each.secret)) for each in fleet]
+    await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+    await stand.apply(gone=tuple(each.key for each in fleet))
+    came = await asyncio.gather(*coming, return_exceptions=True)
+    for raw in came:
+        if isinstance(raw, Raw):
+            await raw.end()
+            await raw.close()
+        else:
+            assert isinstance(raw, Cut)
+
+
 async def test_apply_is_idempotent_and_knows_no_strangers(stand: Stand) -> None:
     await stand.reconcile(OTHER)
     assert await stand.apply(PUMP, gone=("nobody",)) == Changes(added=["pump-1"])
@@ -226,35 +245,82 @@ async def test_reconcile_refills_a_broker_that_lost_its_accounts(stand: Stand) -
 
 
 async def test_more_accounts_than_one_message_holds(stand: Stand) -> None:
-    fleet = [account(f"sensor-{number}") for number in range(250)]
-    assert len((await stand.reconcile(*fleet)).added) == 250
+    fleet = [account(f"sensor-{number}") for number in range(120)]
+    assert len((await stand.reconcile(*fleet)).added) == 120
     assert not await stand.reconcile(*fleet)
     assert not await stand.refuses(fleet[-1])
-    assert len((await stand.reconcile(PUMP)).removed) == 250
+    assert len((await stand.reconcile(PUMP)).removed) == 120
 
 
-async def taken_over(stand: Stand) -> bool:
-    """Whether a device that uses another's client id can cut it off."""
+async def test_a_thousand_devices_are_brought_to_a_broker_within_fifteen_seconds(stand: Stand) -> None:
+    fleet = [account(f"sensor-{number}") for number in range(1000)]
     await stand.reconcile()
-    await stand.reconcile(PUMP, OTHER)
-    async with stand.hub() as hub, stand.device(PUMP) as pump:
+    began, worked = time.monotonic(), seconds_worked(stand.service.pid)
+    assert len((await stand.reconcile(*fleet)).added) == 1000
+    # By the clock, or by the broker's own, where the machine has other work.
+    assert min(time.monotonic() - began, seconds_worked(stand.service.pid) - worked) <= 15
+    assert [await stand.refuses(each) for each in (fleet[0], fleet[-1], PUMP)] == [False, False, True]
+
+
+def seconds_worked(pid: int) -> float:
+    """How long the machine's processors have worked for a process; infinitely where Linux does not say."""
+    told = Path(f"/proc/{pid}/stat")
+    if not told.exists():
+        return math.inf
+    fields = told.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["reconcile", "apply"])
+async def test_whoever_gets_a_deleted_devices_key_gets_nothing_else_of_it(stand: Stand, *, whole: bool) -> None:
+    """Its session with what is queued there, its retained messages, its secret: all of that is gone."""
+    await stand.reconcile(PUMP)
+    async with stand.hub() as hub:
+        async with stand.device(PUMP, clean_session=False) as pump:
+            assert await pump.subscribe("hub/pump-1/cmd/#")
+            for topic in ("status", "telemetry/flow", "sub/valve/meta", "with/a-long/name"):
+                await pump.publish(f"hub/pump-1/{topic}", "kept", retain=True)
+        await hub.publish("hub/pump-1/cmd/relay/1", "queued")
+        another = account("pump-1", version=2**47)
+        if whole:  # the bridge was away when the device was deleted, and made again
+            expected = Changes(added=["pump-1"], removed=["pump-1"])
+            assert await stand.reconcile(another) == expected
+        else:
+            assert await stand.apply(gone=("pump-1",)) == Changes(removed=["pump-1"])
+            assert await stand.apply(another) == Changes(added=["pump-1"])
+        assert await stand.refuses(PUMP)
+        async with stand.device(another, clean_session=False) as pump:
+            assert await pump.subscribe("hub/pump-1/cmd/#")
+            await hub.publish("hub/pump-1/cmd/relay/2", "its own")
+            assert await pump.heard() == ("hub/pump-1/cmd/relay/2", "its own")
+        assert await hub.subscribe("hub/pump-1/#")
+        await hub.publish("hub/pump-1/telemetry", "after it")
+        assert await hub.heard() == ("hub/pump-1/telemetry", "after it")
+
+
+async def test_what_a_device_has_said_stays_when_its_secret_changes(stand: Stand) -> None:
+    await stand.reconcile(PUMP)
+    async with stand.hub() as hub:
+        async with stand.device(PUMP) as pump:
+            await pump.publish("hub/pump-1/status", "kept", retain=True)
+        await stand.apply(rotated(PUMP))
+        assert await hub.subscribe("hub/+/status")
+        assert await hub.heard() == ("hub/pump-1/status", "kept")
+
+
+async def test_a_removal_that_was_cut_short_is_finished(mosquitto: services.Service) -> None:
+    stand = Stand(mosquitto)
+    await stand.reconcile(PUMP)
+    async with stand.device(PUMP) as pump:
+        await pump.publish("hub/pump-1/status", "kept", retain=True)
+    async with mqtt.control(mqtt.MqttUrl.parse(mosquitto.url)) as exchange:
+        await exchange(b'{"commands":[{"command":"deleteClient","username":"pump-1"}]}')
+    assert await stand.reconcile() == Changes(removed=["pump-1"])
+    async with stand.hub() as hub:
         assert await hub.subscribe("hub/#")
-        with suppress(aiomqtt.MqttError):
-            async with stand.device(OTHER, identifier="pump-1") as thief:
-                assert await thief.subscribe("hub/pump-2/cmd/#")
-                return await pump.cut()
-        await pump.publish("hub/pump-1/telemetry", "{}")
-        return await hub.heard() != ("hub/pump-1/telemetry", "{}")
-
-
-async def test_nobody_takes_over_a_device_by_its_client_id(mosquitto: services.Service) -> None:
-    assert not await taken_over(Stand(mosquitto))
-
-
-async def test_the_demos_broker_cannot_bind_client_ids_to_accounts_yet(nats: services.Nats) -> None:
-    # nats-server 2.15 lets one device cut another by its client id (it hears nothing of it). Once this fails, it can
-    # bind them: then let both brokers be held to the test above, and mend ARCHITECTURE.md's known edges.
-    assert await taken_over(Stand(nats))
+        await hub.publish("hub/pump-1/telemetry", "after it")
+        assert await hub.heard() == ("hub/pump-1/telemetry", "after it")
+    assert not await stand.reconcile()
 
 
 async def test_what_a_broker_killed_half_way_left_of_an_account_is_replaced(mosquitto: services.Service) -> None:
@@ -264,7 +330,8 @@ async def test_what_a_broker_killed_half_way_left_of_an_account_is_replaced(mosq
     async with mqtt.control(url) as exchange:
         await exchange(b'{"commands":[{"command":"createRole","rolename":"device:pump-1"}]}')
         await exchange(b'{"commands":[{"command":"createClient","username":"pump-2","password":"by hand"}]}')
-    assert await stand.reconcile(PUMP, OTHER) == Changes(added=["pump-1", "pump-2"])
+    # A role without its client may be that of a device whose removal was cut short.
+    assert await stand.reconcile(PUMP, OTHER) == Changes(added=["pump-1", "pump-2"], removed=["pump-1"])
     assert not await stand.reconcile(PUMP, OTHER)
     for each in (PUMP, OTHER):
         async with stand.device(each) as device:
@@ -305,8 +372,3 @@ def test_a_key_that_a_broker_could_misread_makes_no_account(key: str) -> None:
 
 def test_an_account_shows_no_secret() -> None:
     assert PUMP.secret not in repr(PUMP)
-
-
-def test_a_missing_book_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(AccountsError, match="start the broker again"):
-        book.load(tmp_path)

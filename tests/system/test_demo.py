@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from hub import embedded
 from tests import hub, services
-from tests.hub import running_demo
-from tests.services import ROOT
+from tests.hub import Demo, running_demo
+from tests.services import LOOPBACK, ROOT
 
 
 def _pid_of_broker(folder: Path) -> int:
@@ -83,9 +86,31 @@ def test_for_ends_the_demo_by_itself(tmp_path: Path) -> None:
 
 def test_the_doctor_finds_a_running_demo_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with running_demo(tmp_path, simulators=False) as demo:
-        said = demo.manage("doctor")
-        assert [line[0] for line in said.splitlines()] == ["✓"] * 6
+        said = [line.split(": ")[0] for line in demo.manage("doctor").splitlines()]
+        assert said[:6] == ["✓ database", "✓ clock", "✓ layer", "✓ settings", "✓ folder", "✓ people"]
+        assert said[6:9] == ["✓ broker", "✓ strangers", "✓ walls"]
+        assert said[9:] == ["✓ names", "✓ version", "✓ plain", "✓ path"]
         assert demo.ask("GET", "devices/")["results"] == []
+
+
+def test_the_network_is_served_only_to_who_says_that_all_of_it_is_readable(tmp_path: Path) -> None:
+    demo = [sys.executable, ROOT / "manage.py", "demo", "--bind", "0.0.0.0", "--data", tmp_path]
+    ended = subprocess.run(demo, check=False, env=os.environ | hub.PLAIN, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "would travel readable" in ended.stderr
+    assert "--plain" in ended.stderr
+    assert not (tmp_path / "hub.sqlite3").exists()
+
+
+def test_other_machines_are_refused_by_a_demo_that_was_told_nothing(demo: Demo) -> None:
+    answer = httpx.get(f"{demo.url}/sign-in/", headers={"Host": "hub.example.org"}, trust_env=False)
+    assert (answer.status_code, "HUB_PLAIN=http" in answer.text) == (403, True)
+    assert httpx.get(f"{demo.url}/sign-in/", trust_env=False).status_code == 200
+    there = demo.socket_url.replace(LOOPBACK, "hub.example.org")
+    with connect(there, sock=socket.create_connection((LOOPBACK, int(demo.url.rpartition(":")[2])))) as refused:
+        with pytest.raises(ConnectionClosed):
+            refused.recv(timeout=hub.PATIENCE_S)
+        assert refused.close_code == 4403
 
 
 def test_the_doctor_says_what_is_missing_and_what_to_do(tmp_path: Path) -> None:

@@ -28,8 +28,15 @@ DOMAIN = (
 
 
 def test_the_domain_holds_on_postgresql(postgres: services.Service, tmp_path: Path) -> None:
-    files = [f"tests/django/test_{name}.py" for name in DOMAIN]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", *files]
-    environ = os.environ | {"DATABASE_URL": postgres.url, "HUB_DATA": str(tmp_path)}
+    run(postgres, tmp_path, *(f"tests/django/test_{name}.py" for name in DOMAIN))
+
+
+def test_a_code_of_the_second_factor_is_good_once_on_postgresql(postgres: services.Service, tmp_path: Path) -> None:
+    run(postgres, tmp_path, "tests/second_factor/test_sign_in.py", "-k", "once", HUB_SECOND_FACTOR="optional")
+
+
+def run(postgres: services.Service, folder: Path, *what: str, **env: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--create-db", *what]
+    environ = os.environ | {"DATABASE_URL": postgres.url, "HUB_DATA": str(folder)} | env
     done = subprocess.run(command, cwd=services.ROOT, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

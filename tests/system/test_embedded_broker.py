@@ -1,5 +1,6 @@
 """The demo's broker: what it keeps, when it ends, and what it makes of a crowded machine."""
 
+import json
 import os
 import secrets
 import signal
@@ -10,11 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiomqtt
+import msgspec
 import pytest
 
 from bridge import mqtt
-from bridge.accounts import Account, AccountsError
+from bridge.accounts import Account, AccountsError, nats
+from bridge.accounts.porter import Caller
 from hub import embedded, machine
 from tests import services
 from tests.system.stands import PATIENCE_S, Client, Stand
@@ -185,27 +187,78 @@ async def test_it_can_listen_for_the_whole_network(tmp_path: Path, host: str) ->
         assert mqtt.MqttUrl.parse(broker.url).host == {"0.0.0.0": "127.0.0.1"}.get(host, host)
 
 
-async def test_a_stranger_cannot_forge_the_answer_to_a_reload(broker: services.Nats) -> None:
+async def test_what_could_not_be_kept_is_in_force_at_once_and_kept_by_the_next_reconcile(broker: services.Nats) -> None:
     stand = Stand(broker)
-    name = "x\n[1] 2026/11/21 09:27:58.723056 [ERR] Failed to reload server configuration"
-    with pytest.raises(aiomqtt.MqttError):
-        await Client(broker.port, name, "x" * 32, identifier="x").__aenter__()
-    assert await stand.reconcile(PUMP)
-    url = mqtt.MqttUrl.parse(broker.url)
-    assert (url.host, url.port) == ("127.0.0.1", broker.port)
+    await stand.reconcile(PUMP)
+    in_the_way = broker.folder / "accounts.json.new"
+    in_the_way.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        await stand.reconcile()
+    assert await stand.refuses(PUMP)
+    in_the_way.rmdir()
+    assert (await stand.reconcile()).removed == ["pump-1"]
+    broker.stop()
+    broker.start()
+    assert await stand.refuses(PUMP)
 
 
-async def test_a_failed_reload_is_tried_again_by_the_next_reconcile(
-    broker: services.Nats, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nobody_but_the_porter_comes_in_by_the_servers_own_protocol(broker: services.Nats) -> None:
     stand = Stand(broker)
-    with monkeypatch.context() as patch:
-        patch.setattr(subprocess.Popen, "send_signal", unable)
-        with pytest.raises(OSError, match="not today"):
-            await stand.reconcile(PUMP)
-    assert (await stand.reconcile(PUMP)).added == ["pump-1"]
-    assert not await stand.refuses(PUMP)
+    await stand.reconcile(PUMP)
+    [told] = broker.folder.glob("nats-server_*.ports")
+    port = int(json.loads(told.read_bytes())["nats"][0].rpartition(":")[2])
+    own = mqtt.MqttUrl.parse(broker.url)
+    for login in ({"user": own.username, "pass": own.password}, {"user": PUMP.key, "pass": PUMP.secret}, {}):
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as caller:
+            caller.sendall(f"CONNECT {json.dumps(login)}\r\nPING\r\n".encode())
+            answers = caller.makefile("rb").read()
+        assert b"Authorization Violation" in answers
+        assert b"PONG" not in answers
 
 
-def unable(_child: object, _number: int) -> None:
-    raise OSError("not today")
+async def test_no_secret_of_a_device_is_in_the_brokers_files_nor_the_hubs_but_in_its_own(broker: services.Nats) -> None:
+    stand = Stand(broker)
+    await stand.reconcile(PUMP)
+    async with stand.hub() as hub, stand.device(PUMP, clean_session=False) as pump:
+        assert await hub.subscribe("hub/#")
+        assert await pump.subscribe("hub/pump-1/cmd/#")
+    assert await stand.refuses(msgspec.structs.replace(PUMP, key="pump-2"))
+    broker.stop()
+    own = mqtt.MqttUrl.parse(broker.url).password
+    assert own
+    found = {file.name: file.read_bytes() for file in broker.folder.rglob("*") if file.is_file()}
+    assert "nats.log" in found
+    assert not [name for name, content in found.items() if PUMP.secret.encode() in content]
+    assert [name for name, content in found.items() if own.encode() in content] == ["own.json"]
+
+
+async def test_who_was_let_in_before_its_account_went_is_thrown_out(tmp_path: Path) -> None:
+    async def forget(_: object) -> None:
+        """Nothing is kept where there is no broker."""
+
+    thrown: list[int] = []
+    book = nats.Nats(tmp_path, thrown.extend, forget)
+    book.open()
+    await book.reconcile([PUMP])
+    caller = Caller(connection=7, mqtt=True, client_id=PUMP.key, user=PUMP.key, secret=PUMP.secret)
+    gone = msgspec.structs.replace(caller, connection=8)
+    assert book.admit(gone)
+    book.left(8)
+    assert book.admit(caller)
+    await book.apply([], [PUMP.key])
+    assert thrown == [7]
+    assert book.admit(caller) is None
+
+
+EARLIER = '{"own":"Hub-1","own_hash":"$2a$","devices":{"pump-1":{"version":1,"hash":"$2a$"}}}'
+
+
+@pytest.mark.parametrize("book", ["", "{", EARLIER])
+async def test_a_book_that_cannot_be_read_or_is_of_an_earlier_kind_is_filled_again(tmp_path: Path, book: str) -> None:
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker/accounts.json").write_text(book)
+    with services.nats(tmp_path) as broker:
+        stand = Stand(broker)
+        assert await stand.refuses(PUMP)
+        assert (await stand.reconcile(PUMP)).added == ["pump-1"]
+        assert not await stand.refuses(PUMP)

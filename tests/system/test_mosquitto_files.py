@@ -1,5 +1,6 @@
 """The shipped Mosquitto files: how the first account comes to be, and what is refused."""
 
+import re
 import secrets
 import subprocess
 from pathlib import Path
@@ -14,7 +15,7 @@ SECRET = secrets.token_urlsafe(32)
 
 def refusal(tmp_path: Path, **env: str) -> str:
     """What the entry point says before it gives up."""
-    conf = services.mosquitto_conf(tmp_path, services.free_port())
+    conf = services.mosquitto_conf(tmp_path, services.free_port(), services.free_port())
     ended = subprocess.run(
         ["sh", services.ROOT / "mosquitto/entrypoint.sh"],
         env={"PATH": "/usr/sbin:/usr/bin:/bin", "MOSQUITTO_CONF": str(conf), **env},
@@ -45,6 +46,15 @@ def test_no_broker_starts_without_a_proper_account(tmp_path: Path, env: dict[str
     said = refusal(tmp_path, **env)
     assert remedy in said
     assert SECRET not in said
+
+
+def test_on_debian_the_documented_command_keeps_plain_mqtt_on_the_machine() -> None:
+    guide = (services.ROOT / "mosquitto/README.md").read_text()
+    (command,) = re.findall(r"^(sed .+) mosquitto\.conf > ", guide, re.MULTILINE)
+    conf = services.ROOT / "mosquitto/mosquitto.conf"
+    made = subprocess.run(["sh", "-c", f"{command} {conf}"], capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^listener .*$", made, re.MULTILINE) == ["listener 1883 127.0.0.1"]
+    assert "/mosquitto/data" not in made.replace("/var/lib/mosquitto/", "")
 
 
 def test_the_running_broker_shows_the_hubs_secret_to_nobody(mosquitto: services.Service) -> None:

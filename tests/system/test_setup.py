@@ -16,7 +16,7 @@ DJANGO = "def execute_from_command_line(argv): print('ran', argv[1:])"
 def checkout(tmp_path: Path) -> Path:
     """The real manage.py and bootstrap, empty locks, and something that answers for Django."""
     (tmp_path / "hub").mkdir()
-    for name in ("manage.py", ".npmrc", "hub/__init__.py", "hub/bootstrap.py", "hub/env.py"):
+    for name in ("manage.py", ".npmrc", "hub/__init__.py", "hub/bootstrap.py", "hub/env.py", "hub/machine.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("requirements-demo.lock", "requirements-test.lock", "requirements-node.lock"):
         (tmp_path / name).touch()

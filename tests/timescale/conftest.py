@@ -40,6 +40,6 @@ def made(server: services.Service) -> Callable[..., str]:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("DO $$ BEGIN CREATE ROLE guest LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
             connection.execute("GRANT ALL ON SCHEMA public TO guest")
-        return url.replace("hub@", "guest@")
+        return url.replace("//hub:", "//guest:")
 
     return make

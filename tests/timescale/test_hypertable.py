@@ -71,7 +71,7 @@ def test_a_journal_that_was_there_before_the_extension_is_moved_by_the_command(m
     assert run(url, "manage.py", "provision", "tank").returncode == 0
     with psycopg.connect(url) as connection:
         connection.execute(FRAME)
-    with psycopg.connect(url.replace("guest@", "hub@")) as connection:
+    with psycopg.connect(url.replace("//guest:", "//hub:")) as connection:
         connection.execute("CREATE EXTENSION timescaledb")
     done = run(url, "manage.py", "timescale")
     assert "is a hypertable now" in done.stdout, done.stderr
@@ -90,7 +90,7 @@ def test_a_long_journal_is_left_to_its_operator(made: Make, run: Any) -> None:
             "commands, created_at) SELECT 'tank', '', id, true, '', 1, '', '', '{}', now() FROM devices_fleet"
         )
         connection.execute(FRAME.replace("2000", "1000001"))
-    with psycopg.connect(url.replace("guest@", "hub@")) as connection:
+    with psycopg.connect(url.replace("//guest:", "//hub:")) as connection:
         connection.execute("CREATE EXTENSION timescaledb")
     done = run(url, "manage.py", "migrate")
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -57,6 +58,7 @@ def address() -> mqtt.MqttUrl:
         port=given.port,
         username=given.username,
         password=given.password,
+        ca=str(settings.MQTT_CA) if settings.MQTT_CA else None,
     )
 
 
@@ -71,7 +73,7 @@ def accounts(url: mqtt.MqttUrl) -> OpenAccounts | None:
             if settings.BRIDGE_SHARE:  # the broker answers all who ask at that moment, whoever asked
                 await stack.enter_async_context(turn("-accounts", settings.HUB_DATA))
             exchange = await stack.enter_async_context(mqtt.control(url))
-            yield dynsec.Dynsec(exchange, url.username or "")
+            yield dynsec.Dynsec(exchange, url.username or "", partial(mqtt.forget, url))
 
     return opened
 
@@ -87,7 +89,7 @@ async def work(url: mqtt.MqttUrl, name: str) -> None:
 
 def duty(url: mqtt.MqttUrl, name: str, accounts: OpenAccounts | None) -> Duty:
     """Return the bridge of this name: one of as many as are started, of which one at a time works."""
-    settings.HUB_DATA.mkdir(parents=True, exist_ok=True)
+    settings.HUB_DATA.mkdir(mode=0o700, parents=True, exist_ok=True)
     lead = lock(name, settings.HUB_DATA)
 
     def worker() -> Worker:

@@ -26,7 +26,7 @@ const FRAME_MS = 250;
 const CLOSE = { RESTART: 1012, SIGNED_OUT: 4401, ORIGIN: 4403, TOO_MANY: 4429 };
 const REASONS = /** @type {Record<number, string>} */ ({
   [CLOSE.SIGNED_OUT]: "signed out",
-  [CLOSE.ORIGIN]: "refused: the hub does not know this address (HUB_ORIGINS)",
+  [CLOSE.ORIGIN]: "refused: the hub does not know this address (HUB_ORIGINS), or it is plain http://",
 });
 
 /** @typedef {import("./types.js").State} State */

@@ -59,7 +59,7 @@ def code_of(error: Exception) -> int:
 
 def tell(text: str) -> None:
     """Say something beside what is printed."""
-    print(f"telemetry-hub: {text}", file=sys.stderr, flush=True)
+    print(f"telemetry-hub: {show.visible(text)}", file=sys.stderr, flush=True)
 
 
 def parser() -> argparse.ArgumentParser:

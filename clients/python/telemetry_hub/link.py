@@ -54,7 +54,7 @@ REASONS: Final = {
     RESTART: "the hub restarts",
     4400: "the hub takes a message for no JSON: this program and the hub do not fit together",
     4401: "not signed in: the token is wrong or expired, or its user was signed out or deactivated. Make another one",
-    4403: "the hub refuses this Origin: set HUB_ORIGINS there",
+    4403: "the hub refuses this Origin, or plain http:// from another machine: set HUB_ORIGINS there, use https://",
     4408: "the hub heard nothing of use for too long",
     4409: "the hub knows an id already: a fault in this package",
     4413: "a message was larger than the hub takes (65,536 bytes)",

@@ -1,8 +1,12 @@
-"""How the command line shows what came: a line for people, a JSON object, or a line of CSV."""
+"""How the command line shows what came: a line for people, a JSON object, or a line of CSV.
+
+Devices choose texts and names. A terminal obeys none of them, and a table program takes none for a formula.
+"""
 
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +15,15 @@ from telemetry_hub.items import CLOCK, LATE, RETAINED, CommandState, Connection,
 
 Shown = Row | Summary | Gone
 FLAGS = {LATE: "late", CLOCK: "clock", RETAINED: "retained"}
+
+
+# As the hub's own exports have it (docs/repairs.md).
+_FORMULA = re.compile(r"""\A(?=[\t\r\n]|"*[=+@＝＋－＠'-])|(?<=[;\t\r\n])(?="*[=+@＝＋－＠'-])""")
+
+
+def visible(text: str, spared: str = "") -> str:
+    """Escape what a terminal would obey instead of showing it, and what would turn the rest of the line around."""
+    return "".join(one if one.isprintable() or one in spared else json.dumps(one)[1:-1] for one in text)
 
 
 def clock(ms: int) -> str:
@@ -23,10 +36,10 @@ def for_people(item: Shown) -> str:
     match item:
         case Row():
             flags = [word for flag, word in FLAGS.items() if item.flags & flag]
-            return " ".join([clock(item.ts), item.device, f"#{item.seq}", *_pairs(item.values), *flags])
+            return visible(" ".join([clock(item.ts), item.device, f"#{item.seq}", *_pairs(item.values), *flags]))
         case Summary():
             since = clock(item.ts) if item.ts is not None else "-"
-            return " ".join([since, item.device, item.presence, *_pairs(item.values)])
+            return visible(" ".join([since, item.device, item.presence, *_pairs(item.values)]))
         case Gone():
             return f"- {item.device} gone"
 
@@ -43,7 +56,7 @@ def as_json(item: Shown) -> str:
     """Show it as one JSON object."""
     if isinstance(item, Gone):
         return json.dumps({"device": item.device, "gone": True})
-    return json.dumps({name: getattr(item, name) for name in type(item).__dataclass_fields__}, ensure_ascii=False)
+    return visible(_plain({name: getattr(item, name) for name in type(item).__dataclass_fields__}))
 
 
 def csv_header(metrics: Sequence[str] | None) -> str:
@@ -68,9 +81,10 @@ def _cell(value: Any) -> Any:  # noqa: ANN401
 
 
 def _csv(cells: Sequence[Any]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(cells)
-    return out.getvalue()
+    out = io.StringIO(newline="")
+    guarded = [_FORMULA.sub("'", cell) if isinstance(cell, str) else cell for cell in cells]
+    csv.writer(out).writerow(guarded)
+    return visible(out.getvalue().removesuffix("\r\n"), spared="\t\r\n")
 
 
 def note(item: object) -> str | None:
@@ -93,4 +107,4 @@ def state_line(state: CommandState) -> str:
     """Show what a command came to."""
     progress = "" if state.progress is None else f" {state.progress:.0%}"
     message = f": {state.message}" if state.message else ""
-    return f"{clock(state.at)} {state.state}{progress} ({state.proof}){message}"
+    return visible(f"{clock(state.at)} {state.state}{progress} ({state.proof}){message}")

@@ -4,7 +4,7 @@ import { Charts } from "./charts.js";
 import { Commands } from "./commands.js";
 import { connected } from "./corner.js";
 import { WORDS, clock, flags, instant } from "./format.js";
-import { ask, begin, byId, element, given, notice, showPresence, write } from "./page.js";
+import { ask, begin, byId, element, given, notice, record, showPresence, write } from "./page.js";
 import * as rail from "./rail.js";
 import { Scrubber } from "./scrubber.js";
 import { withOrder } from "../live/state.js";
@@ -18,8 +18,8 @@ const tiles = new Tiles(byId("tiles"));
 const charts = new Charts(byId("charts"), (zoomed) => {
   byId("follow").hidden = !zoomed;
 });
-let values = { ...page.values };
-let times = { ...page.times };
+let values = record(page.values);
+let times = record(page.times);
 let metrics = page.metrics;
 let asked = 900;
 let skew = page.now - Date.now();
@@ -105,8 +105,8 @@ function happened({ presence, because, since }) {
   const list = document.querySelector("#events ol");
   const newest = list?.querySelector('[data-kind="presence"]');
   const at = Date.parse(newest?.querySelector("time")?.getAttribute("datetime") ?? "");
-  // Falling asleep and waking are reasons, and no change.
-  if (!list || since <= at || newest?.querySelector(".presence")?.getAttribute("data-presence") === presence) return;
+  // Falling asleep and waking are reasons, and no change; never to have been there is none.
+  if (!list || !since || since <= at || newest?.querySelector(".presence")?.getAttribute("data-presence") === presence) return;
   const time = element("time", { text: instant(since, Date.now() + skew), datetime: new Date(since).toISOString() });
   const dot = element("span", { class: "dot", "aria-hidden": "true" });
   const state = element("span", { class: "presence", "data-presence": presence }, dot, element("span", { class: "presence-word", text: WORDS[presence] ?? presence }));
@@ -179,8 +179,8 @@ function replays(first) {
       before = scene();
     },
     clear: () => {
-      const nothing = Object.fromEntries(Object.keys(before.values).map((name) => [name, null]));
-      show({ values: nothing, times: {}, tracks: new Map(), born: -Infinity, frames: [] });
+      const nothing = record(Object.fromEntries(Object.keys(before.values).map((name) => [name, null])));
+      show({ values: nothing, times: record(), tracks: new Map(), born: -Infinity, frames: [] });
     },
     take: (rows) => {
       undrawn = true;

@@ -2,7 +2,7 @@
 
 import { connected } from "./corner.js";
 import { WORDS, decimals, instant, reading, span } from "./format.js";
-import { ask, begin, byId, element, flash, given, notice, showPresence, write } from "./page.js";
+import { ask, begin, byId, element, flash, given, notice, record, showPresence, write } from "./page.js";
 import { draw } from "./spark.js";
 
 /** @typedef {{name: string, unit: string, class: string, type: string}} Metric */
@@ -29,7 +29,7 @@ function adopt(row, metrics, line) {
   for (const part of row.querySelectorAll("[data-part]")) {
     if (part instanceof Element) parts[part.getAttribute("data-part") ?? ""] = /** @type {HTMLElement} */ (part);
   }
-  return { row, parts, metrics, line, decimals: {}, cells: "" };
+  return { row, parts, metrics, line, decimals: record(), cells: "" };
 }
 
 /** @param {string} key @returns {Shown} */

@@ -36,6 +36,14 @@ export function element(tag, { text, ...attributes } = {}, ...children) {
   return made;
 }
 
+/**
+ * A record of what devices named: it has what was put into it alone, also where a metric is called "constructor".
+ * @template T
+ * @param {Record<string, T>} [named]
+ * @returns {Record<string, T>}
+ */
+export const record = (named = {}) => Object.assign(Object.create(null), named);
+
 /** Write only what changed, so that an idle page costs nothing. @param {Element | null} part @param {string} text */
 export function write(part, text) {
   if (part && part.textContent !== text) part.textContent = text;

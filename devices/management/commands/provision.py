@@ -1,15 +1,16 @@
-"""`provision KEY`: make a device, or give it a new secret, and print its credentials once."""
+"""`provision KEY`: make a device, or give it a new secret, and print its credentials once. `--csv`: make many."""
 
 from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError, transaction
 
-from devices import registry, wire
+from devices import provisioning, registry, wire
 from devices.api import devices
 from devices.errors import Refusal
 from devices.models import Device, Fleet
@@ -23,27 +24,49 @@ MISUSED = 2
 class Command(BaseCommand):
     """Makes a device and prints its credentials, which are shown this once."""
 
-    help = "Make a device (or, with --rotate, give it a new secret) and print its credentials once."
+    help = "Make a device, or many (--csv), or give one a new secret (--rotate), and print the credentials once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Name what may be said."""
-        parser.add_argument("key", help="lower case letters, digits, - and _: also the MQTT user name and client id")
+        parser.add_argument(
+            "key", nargs="?", help="lower case letters, digits, - and _: also MQTT user name and client id"
+        )
         parser.add_argument("--fleet", help="slug of its fleet; not needed while there is only one")
         parser.add_argument("--name", help="what people call it")
         parser.add_argument("--gateway", help="key of the device that it speaks through")
         parser.add_argument("--rotate", action="store_true", help="give an existing device a new secret")
+        parser.add_argument("--csv", type=Path, metavar="FILE", help="make a table of devices; print a report as CSV")
+        parser.add_argument("--dry-run", action="store_true", help="with --csv: make nothing, only report")
         parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
     def handle(self, *_: Any, **asked: Any) -> None:
         """Do it; a refusal is one sentence on stderr, and exit code 1 (2: misused)."""
+        check(asked)
         try:
-            device, secret = self.rotated(asked) if asked["rotate"] else self.made(asked)
+            self.stdout.write(self.report(asked) if asked["csv"] else self.one(asked))
         except Refusal as refusal:
             raise CommandError(told(refusal)) from None
         except (OperationalError, ProgrammingError) as error:
             raise CommandError(f"The database is not ready ({error}); run `manage.py migrate` first.") from None
+
+    def one(self, asked: dict[str, Any]) -> str:
+        """Make one device, or give it a new secret, and return its credentials."""
+        device, secret = self.rotated(asked) if asked["rotate"] else self.made(asked)
         shown = credentials(device, secret)
-        self.stdout.write(json.dumps(shown) if asked["json"] else as_text(shown))
+        return json.dumps(shown) if asked["json"] else as_text(shown)
+
+    def report(self, asked: dict[str, Any]) -> str:
+        """Make the devices of a table, and return what became of each row."""
+        try:
+            table = asked["csv"].read_bytes()
+        except OSError as error:
+            raise CommandError(f"The table cannot be read: {error}.") from None
+        with transaction.atomic():
+            fleet = chosen(asked["fleet"]) if asked["fleet"] or not Fleet.objects.exists() else None
+            by = provisioning.Asked(fleets=Fleet.objects.all(), gateways=Device.objects.all(), fleet=fleet)
+            rows = provisioning.provision(table, by, dry_run=asked["dry_run"])
+            transaction.set_rollback(asked["dry_run"])  # of the fleet `main`, too
+        return provisioning.report(rows, devices.broker()).removesuffix("\r\n")
 
     def made(self, asked: dict[str, Any]) -> tuple[Device, str]:
         """Make a device."""
@@ -58,6 +81,17 @@ class Command(BaseCommand):
             raise CommandError(message, returncode=MISUSED)
         device = known(asked["key"])
         return device, registry.rotate(device)
+
+
+def check(asked: dict[str, Any]) -> None:
+    """Refuse what does not go together."""
+    if bool(asked["key"]) == bool(asked["csv"]):
+        raise CommandError("Say the key of one device, or the table of many with --csv.", returncode=MISUSED)
+    alone = ("name", "gateway", "rotate", "json") if asked["csv"] else ("dry_run",)
+    if others := [f"--{name.replace('_', '-')}" for name in alone if asked[name]]:
+        raise CommandError(
+            f"{'With' if asked['csv'] else 'Without'} --csv leave out {', '.join(others)}.", returncode=MISUSED
+        )
 
 
 def chosen(slug: str | None) -> Fleet:

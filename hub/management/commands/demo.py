@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from hub import embedded, options
@@ -21,6 +22,8 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **chosen: Any) -> None:
         """Run; a part that cannot start says what to do."""
+        if refused := options.refusal(chosen["bind"], settings.HUB_PLAIN):
+            raise CommandError(refused)
         from hub import demo  # noqa: PLC0415 -- installs Twisted's reactor, which --help needs not
 
         try:

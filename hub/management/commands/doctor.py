@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
 
 from hub import doctor
 
+# What works and should not stay as it is ends the command with 0, for it is no reason to wake anybody.
+MARKS: Final[dict[doctor.Verdict, str]] = {"well": "✓", "unwise": "!", "sick": "✗"}
+
 
 class Command(BaseCommand):
     """Examine a running hub; exit code 1 when something is wrong."""
 
-    help = "Check the whole path: database, clock, layer, broker, accounts, a frame in and a command out."
+    help = (
+        "Check the whole path: database, clock, layer, broker, accounts, a frame in and a command out; and whether "
+        "anything is open that should not be. ✓ is well, ! unwise, ✗ sick."
+    )
 
     def handle(self, *_: Any, **__: Any) -> None:
         """Say a line for each part."""
         if not asyncio.run(doctor.examine(self._say)):
             raise CommandError("Something is wrong; see the line marked ✗.")
 
-    def _say(self, well: bool, name: str, found: str) -> None:  # noqa: FBT001 -- one of three words
-        self.stdout.write(f"{'✓' if well else '✗'} {name}: {found}")
+    def _say(self, verdict: doctor.Verdict, name: str, found: str) -> None:
+        self.stdout.write(f"{MARKS[verdict]} {name}: {found}")
         self.stdout.flush()

@@ -40,7 +40,8 @@ class Command(BaseCommand):
         parser.add_argument("--scenario", default="calm", help=f"{shipped}, or a JSON file (default calm)")
         parser.add_argument("--host", help="the broker (default: where the hub's devices connect)")
         parser.add_argument("--port", type=int, help="its port")
-        parser.add_argument("--tls", action="store_true", help="speak MQTT over TLS")
+        parser.add_argument("--tls", action="store_true", help="speak MQTT over TLS (default: as the hub's devices do)")
+        parser.add_argument("--ca", help="a file of certificates to trust for that (default: MQTT_CA, or the system's)")
         parser.add_argument("--credentials", help="a JSON file: what `provision --json` prints, in a list")
         parser.add_argument("--seed", type=int, default=1, help="another number, other devices (default 1)")
         parser.add_argument("--for", type=positive, dest="seconds", help="end after so many seconds (default: Ctrl-C)")
@@ -77,6 +78,8 @@ class Command(BaseCommand):
     async def work(self, logins: list[Credentials], script: Scenario, asked: dict[str, Any]) -> None:
         """Run them until Ctrl-C, SIGTERM or the end of the time."""
         host, port = asked["host"] or settings.MQTT_PUBLIC_HOST, asked["port"] or settings.MQTT_PUBLIC_PORT
+        tls = asked["tls"] or (settings.MQTT_PUBLIC_TLS and not asked["port"])
+        ca = asked["ca"] or (str(settings.MQTT_CA) if settings.MQTT_CA else None)
         stop, counts = asyncio.Event(), Counts()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,7 +93,8 @@ class Command(BaseCommand):
                 logins,
                 host=host,
                 port=port,
-                tls=asked["tls"],
+                tls=tls,
+                ca=ca,
                 scenario=script,
                 seed=asked["seed"],
                 rate=asked["rate"],
