@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 from drf_spectacular.generators import SchemaGenerator
 
-from tests.django.canaries import Names
+from tests.django.canaries import NOTHING, Names
 from tests.django.conftest import NOW
 
 
@@ -170,10 +170,9 @@ def described(route: Route, method: str) -> dict[str, Any]:
     return found
 
 
-def methods(route: Route, path: str, root: Client) -> tuple[str, ...]:
+def methods(route: Route, root: Client) -> tuple[str, ...]:
     """Ask an address which methods it takes, by one that it does not. `root` may everything."""
-    if route.is_admin:
-        return ("GET", "POST")  # they take any
+    path = route.path({name: slot.of(NOTHING) for name, slot in PARAMETERS.items()})
     allowed = root.generic("BREW", path).headers.get("Allow", "GET, POST")
     return tuple(method for method in allowed.split(", ") if method not in ("OPTIONS", "HEAD"))
 
@@ -260,6 +259,13 @@ def cases(route: Route, method: str) -> Iterator[Case]:
         for name, value in (body or {}).items():
             if isinstance(value, Slot) and value.name != "fresh":
                 yield Case(route, method, needed, body, frozenset((f"body {name}",)))
+
+
+def own(route: Route, method: str, *named: str) -> Iterator[Case]:
+    """Return the ways to ask for what is one's own, with what the query needs and these."""
+    needed = {name: value for name, value, required in _queries(route, method) if required}
+    for body in _bodies(route, method):
+        yield Case(route, method, needed | {name: QUERIES[name] for name in named}, body, frozenset())
 
 
 def _naming(route: Route, method: str, queries: list[tuple[str, Any, bool]]) -> list[dict[str, Any]]:

@@ -7,25 +7,18 @@ tested by being there. Every field of the foreign fleet bears a mark that no ans
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.cookies import SimpleCookie
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
 import pytest
-import time_machine
-from asgiref.sync import async_to_sync
-from django.conf import settings
-from django.contrib.auth.models import User
-from django.core.management import call_command
-from django.db import transaction
-from django.test import Client
 
-from devices.models import Token
 from tests.django import canaries, routes
 from tests.django.canaries import FOREIGN, MARK, NOTHING, OWN
-from tests.django.conftest import NOW
 from tests.django.routes import Case, Request, Route
+from tests.django.visitors import Answer, Visitor, undone
+
+pytest_plugins = ("tests.django.world",)
+World = Callable[[str], Visitor]
 
 # Who asks for what is not theirs.
 OUTSIDERS: Final = ("nobody", "stranger", "manager", "program", "viewer")
@@ -47,114 +40,22 @@ OPEN: Final = {
 TELLING: Final = {
     "api:members body user": "a manager admits whoever has an account, by name",
 }
-# What differs from one moment to the next.
+# What counts differs from one moment to the next.
 COUNTING: Final = ("/metrics",)
-MASKED: Final = re.compile(r'name="csrfmiddlewaretoken" value="[^"]*"')
 ADDRESSES: Final = [route for route in routes.routes() if not route.is_admin]
 ADMIN: Final = [route for route in routes.routes() if route.is_admin]
 
 
-class Answer(NamedTuple):
-    """What came back."""
-
-    status: int
-    headers: dict[str, str]
-    text: str
-
-    def about(self, names: canaries.Names, instead: canaries.Names) -> Answer:
-        """Return the same answer with other names in it."""
-
-        def renamed(text: str) -> str:
-            for old, new in zip(names.values(), instead.values(), strict=True):
-                text = text.replace(old, new)
-            return text
-
-        return Answer(self.status, {name: renamed(each) for name, each in self.headers.items()}, renamed(self.text))
-
-    @property
-    def whole(self) -> str:
-        """Return all that it says."""
-        return f"{self.headers} {self.text}"
-
-
-class Visitor:
-    """Somebody with what they sign in with. Each request is theirs anew: what one changes, the next does not see."""
-
-    handler: Any = None
-
-    def __init__(self, user: User | None, *, program: bool = False) -> None:
-        headers = {"authorization": f"Token {Token.objects.create(user)[1]}"} if program else None
-        self.client = Client(headers=headers, raise_request_exception=False)
-        # A handler loads the middleware anew for each client: one is enough.
-        Visitor.handler = self.client.handler = Visitor.handler or self.client.handler
-        if user and not program:
-            self.client.force_login(user, backend=settings.AUTHENTICATION_BACKENDS[-1])
-        self._cookies = self.client.cookies.output(header="", sep=";")
-
-    def ask(self, request: Request) -> Answer:
-        """Ask, and go where the answer leads, unless it leads to a door."""
-        self.client.cookies = SimpleCookie(self._cookies)
-        answer = answered(request.sent(self.client))
-        if answer.status == 302 and not answer.headers["Location"].startswith(("/sign-in/", "/admin/login/")):
-            return Answer(302, answer.headers, answered(self.client.get(answer.headers["Location"])).text)
-        return answer
-
-
-def answered(response: Any) -> Answer:
-    content = collected(response.streaming_content) if response.streaming else response.content
-    headers = dict(response.headers) | dict.fromkeys(response.cookies, "set")
-    return Answer(response.status_code, headers, MASKED.sub("csrf", content.decode()))
-
-
-@async_to_sync
-async def collected(parts: Any) -> bytes:
-    return b"".join([part async for part in parts])
-
-
-@pytest.fixture(scope="module")
-def world(django_db_setup: None, django_db_blocker: Any) -> Iterator[Callable[[str], Visitor]]:
-    """Two fleets and all who ask, committed: planted once, and each test changes it in a transaction of its own."""
-    visitors: dict[str, Visitor] = {}
-    with django_db_blocker.unblock(), time_machine.travel(NOW / 1000, tick=False):
-        canaries.plant(FOREIGN)
-        canaries.plant(OWN)
-        User.objects.create_user("stranger")
-        User.objects.create_user("clerk", is_staff=True)
-        User.objects.create_superuser("root")
-        found = {user.username: user for user in User.objects.all()}
-        visitors["nobody"] = Visitor(None)
-        visitors["program"] = Visitor(found["own-manager"], program=True)
-        for name, user in (("manager", "own-manager"), ("viewer", "own-viewer"), ("owner", f"{MARK}-manager")):
-            visitors[name] = Visitor(found[user])
-        for name in ("stranger", "clerk", "root"):
-            visitors[name] = Visitor(found[name])
-        yield visitors.__getitem__
-        call_command("flush", verbosity=0, interactive=False)
-
-
-@contextmanager
-def undone() -> Iterator[None]:
-    """Have nothing of it happened."""
-    point = transaction.savepoint()
-    try:
-        yield
-    finally:
-        transaction.savepoint_rollback(point)
-
-
-def ways(route: Route, world: Callable[[str], Visitor]) -> list[Case]:
+def ways(route: Route, world: World) -> list[Case]:
     """Return all ways to ask an address, with the methods that it takes."""
-    path = route.path({name: slot.of(FOREIGN) for name, slot in routes.PARAMETERS.items()})
-    found = routes.methods(route, path, world("root").client)
+    found = routes.methods(route, world("root").client)
     assert found, f"{route} takes no method"
     return [case for method in found for case in routes.cases(route, method)]
 
 
 @pytest.mark.parametrize("who", OUTSIDERS)
 @pytest.mark.parametrize("route", ADDRESSES, ids=str)
-def test_what_is_anothers_answers_like_what_does_not_exist(
-    route: Route, who: str, world: Callable[[str], Visitor], db: None
-) -> None:
+def test_what_is_anothers_answers_like_what_does_not_exist(route: Route, who: str, world: World, db: None) -> None:
     visitor, before = world(who), canaries.fingerprint()
     for case in ways(route, world):
         request = case.asked(FOREIGN, OWN)
@@ -184,7 +85,7 @@ def at_the_door(answer: Answer, route: Route) -> bool:
 
 
 @pytest.mark.parametrize("route", [route for route in ADDRESSES if route.name not in OPEN], ids=str)
-def test_the_owner_is_answered_all_of_it(route: Route, world: Callable[[str], Visitor], db: None) -> None:
+def test_the_owner_is_answered_all_of_it(route: Route, world: World, db: None) -> None:
     owner = world("root" if route.name == "api:storage" else "owner")
     shown = set()
     asked = [case for case in ways(route, world) if "wrong" not in {**case.query, **(case.body or {})}]
@@ -201,7 +102,7 @@ def test_the_owner_is_answered_all_of_it(route: Route, world: Callable[[str], Vi
     assert route.name in ("stream", "api:storage") or "GET" not in {case.method for case in asked} or "GET" in shown
 
 
-def test_everything_of_the_foreign_fleet_is_marked(world: Callable[[str], Visitor], db: None) -> None:
+def test_everything_of_the_foreign_fleet_is_marked(world: World, db: None) -> None:
     assert canaries.unmarked() == []
 
 
@@ -213,7 +114,7 @@ def test_what_is_excepted_is_there() -> None:
 @pytest.mark.parametrize("who", ["nobody", "manager", "clerk"])
 @pytest.mark.parametrize("route", ADMIN, ids=str)
 def test_nobody_but_administrators_sees_the_administrators_pages(
-    route: Route, who: str, world: Callable[[str], Visitor], db: None
+    route: Route, who: str, world: World, db: None
 ) -> None:
     path, before = re.sub(r"<[^>]+>", "1", route.address), canaries.fingerprint()
     for method, body in (("GET", None), ("POST", {})):
