@@ -63,10 +63,8 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
     async def connect(self) -> None:
         """Look at the Origin, then at who it is; programs may say so in their first message."""
         await self.accept()  # first, because a browser is not told why it was not accepted
-        headers = dict(self.scope["headers"])
-        origin, host, authorization = (
-            headers.get(name, b"").decode("latin-1") for name in (b"origin", b"host", b"authorization")
-        )
+        headers = self.scope["headers"]
+        origin, host, authorization = (origins.told(headers, name) for name in (b"origin", b"host", b"authorization"))
         own = f"{'https' if self.scope.get('scheme') == 'wss' else 'http'}://{host}"
         hosts = settings.ALLOWED_HOSTS or ["localhost", "127.0.0.1", "[::1]"]
         if origin and not origins.allowed(origin, own, settings.HUB_ORIGINS, hosts):
@@ -75,7 +73,9 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() == "token":
             self._sign_in(await self.fanout.passes.ask(token.strip()))
-        elif isinstance(user := self.scope["user"], User):  # the visitor's session
+        elif isinstance(user := self.scope["user"], User) and not origin:
+            self.quit(Close.ORIGIN)  # a browser always says from which page it comes; nobody else has its cookie
+        elif isinstance(user, User):  # the visitor's session
             self._sign_in(permits.let_in(user, session_key=self.scope["session"].session_key))
         else:
             loop = asyncio.get_running_loop()
