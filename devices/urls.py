@@ -19,6 +19,7 @@ from devices.api import (
     storage,
     tokens,
 )
+from devices.api.throttle import Throttle
 
 app_name = "api"
 urlpatterns = [
@@ -46,10 +47,10 @@ urlpatterns = [
     path("rejects/<int:pk>/", rejects.OneReject.as_view(), name="reject"),
     path("rejects/<int:pk>/replay/", rejects.Replay.as_view(), name="replay"),
     path("storage/", storage.Storage.as_view(), name="storage"),
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("schema/", SpectacularAPIView.as_view(throttle_classes=[Throttle]), name="schema"),
     path(
         "docs/",
-        SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="devices/docs.html"),
+        SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="devices/docs.html", throttle_classes=[Throttle]),
         name="docs",
     ),
     re_path("", nowhere.Nowhere.as_view()),

@@ -306,6 +306,10 @@ def production_environment(hub: Production) -> dict[str, str]:
         "HUB_OUTGOING": "",
         "HUB_RATE": "",
         "HUB_BURST": "",
+        "HUB_PROXIES": "",
+        "HUB_API_RATE": "",
+        "HUB_API_BURST": "",
+        "HUB_CONNECTIONS": "",
         "BRIDGE_SHARE": "",
     }
     assert here.keys() == compose()["services"]["web"]["environment"].keys(), "compose gives other variables"
@@ -319,6 +323,7 @@ PLAIN: Final = {
     ),
     **dict.fromkeys(("MQTT_PUBLIC_HOST", "MQTT_PUBLIC_PORT", "ALLOWED_HOSTS", "BROKER_ACCOUNTS"), ""),
     **dict.fromkeys(("BRIDGE_SHARE", "HUB_OUTGOING", "HUB_RATE", "HUB_BURST", "HUB_PLAIN", "MQTT_CA"), ""),
+    **dict.fromkeys(("HUB_PROXIES", "HUB_API_RATE", "HUB_API_BURST", "HUB_CONNECTIONS"), ""),
     "DJANGO_SETTINGS_MODULE": "hub.settings",
     "HUB_NO_BOOTSTRAP": "1",
     "PYTHONPATH": str(ROOT),

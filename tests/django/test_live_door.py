@@ -147,7 +147,7 @@ async def test_a_message_as_long_as_allowed_is_read(alice: User) -> None:
 
 
 async def test_too_many_messages_close_the_socket(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "RATE", 0.0)
+    monkeypatch.setattr(protocol, "RATE", 0.01)
     async with signed_in(alice) as live:
         for _ in range(protocol.BURST):
             await live.say("ping")
@@ -155,6 +155,14 @@ async def test_too_many_messages_close_the_socket(alice: User, monkeypatch: pyte
             await live.until("pong")
         await live.say("ping")
         assert await live.code() == 4429
+        assert live.heard[-1] == {
+            "type": "err",
+            "id": "",
+            "code": "too_many_requests",
+            "message": "Too many requests; come back in 20000 s.",
+            "retry": True,
+            "retry_after_s": 20_000,
+        }
 
 
 async def test_too_many_subscriptions_close_the_socket(
