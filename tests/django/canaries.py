@@ -57,7 +57,7 @@ def names_of(fleet: str, first_id: int) -> Names:
         gateway=f"{fleet}-gate",
         fresh=f"{fleet}-new",
         metric=f"{fleet}-temp",
-        cid=f"{fleet}-command",
+        cid=f"{fleet}command",
         repair=first_id,
         pk=first_id + 1,
         slug=f"{fleet}-fleet",

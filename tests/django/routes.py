@@ -188,12 +188,16 @@ class Request(NamedTuple):
 
     def sent(self, client: Client) -> Any:
         """Send it, and return the answer."""
-        path = f"{self.path}?{urlencode(self.query)}" if self.query else self.path
         if self.body is None:
-            return client.generic(self.method, path)
+            return client.generic(self.method, self.target)
         if self.form:
-            return client.generic(self.method, path, urlencode(self.body), "application/x-www-form-urlencoded")
-        return client.generic(self.method, path, json.dumps(self.body), "application/json")
+            return client.generic(self.method, self.target, urlencode(self.body), "application/x-www-form-urlencoded")
+        return client.generic(self.method, self.target, json.dumps(self.body), "application/json")
+
+    @property
+    def target(self) -> str:
+        """Return path and query."""
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
 
     @property
     def words(self) -> str:
