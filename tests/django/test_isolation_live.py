@@ -141,9 +141,8 @@ def test_each_kind_of_message_is_tried_with_each_of_its_fields() -> None:
 async def test_what_is_anothers_is_answered_on_the_socket_like_none(who: str, planted: dict[str, User]) -> None:
     about, instead = said(FOREIGN), said(NOTHING)
     async with signed_in(planted[who]) as live, living(FOREIGN.key):
-        for kind, fields, others in (
-            (kind, *pair) for kind in about for pair in zip(about[kind], instead[kind], strict=True)
-        ):
+        pairs = [(kind, *pair) for kind in about for pair in zip(about[kind], instead[kind], strict=True)]
+        for kind, fields, others in pairs:
             named = {} if kind in {"hello", "credit", "path", "ping"} else {"id": "a"}
             there = await heard(live, kind, **named, **fields)
             not_there = await heard(live, kind, **named, **others)
