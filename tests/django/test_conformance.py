@@ -97,7 +97,7 @@ def test_whatever_is_asked_nothing_fails_and_nothing_foreign_is_told(
     settings.HUB_API_RATE = settings.HUB_API_BURST = 1_000_000
     for fleet in (FOREIGN, OWN):
         canaries.plant(fleet)
-    secret = Token.objects.create(User.objects.get(username="own-manager"))[1]
+    secret = Token.objects.create(User.objects.get(username="yours-manager"))[1]
     before = canaries.fingerprint()
     full = request.config.getoption("--full")
     schema = schemathesis.openapi.from_dict(aimed(), config=config(secret, FULL if full else SHORT))

@@ -137,7 +137,7 @@ def test_each_kind_of_message_is_tried_with_each_of_its_fields() -> None:
             assert tried == set(kind.__struct_fields__) - {"id"}, f"say in said() what {tag} may name in these fields"
 
 
-@pytest.mark.parametrize("who", ["own-manager", "stranger"])
+@pytest.mark.parametrize("who", ["yours-manager", "stranger"])
 async def test_what_is_anothers_is_answered_on_the_socket_like_none(who: str, planted: dict[str, User]) -> None:
     about, instead = said(FOREIGN), said(NOTHING)
     async with signed_in(planted[who]) as live, living(FOREIGN.key):
@@ -171,7 +171,7 @@ async def test_what_is_anothers_is_answered_to_calls_like_none(planted: dict[str
     before = await run(canaries.fingerprint)
     calls = [one for one in changing() if " " in one[1] and one[1] != "api:members body user"]  # what names something
     assert len(calls) > 30
-    async with signed_in(planted["own-manager"]) as live:
+    async with signed_in(planted["yours-manager"]) as live:
         for method, _, *requests in calls:
             there, not_there = [
                 await heard(
@@ -186,7 +186,7 @@ async def test_what_is_anothers_is_answered_to_calls_like_none(planted: dict[str
 
 
 async def test_who_follows_their_own_hears_nothing_of_others(planted: dict[str, User]) -> None:
-    viewer = planted["own-viewer"]
+    viewer = planted["yours-viewer"]
     headers = await run(by_token, viewer)
     async with (
         signed_in(viewer) as live,

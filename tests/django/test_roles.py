@@ -121,14 +121,14 @@ def verdict(answer: Answer, *, does: bool) -> str:
 def test_each_role_may_do_what_the_table_says(action: Action, role: str, world: World, db: None) -> None:
     name, _, named = action.name.partition("?")
     route = BY_NAME[name]
-    before = canaries.fingerprint("own")
+    before = canaries.fingerprint("yours")
     found = set()
     for case in routes.own(route, action.method, *filter(None, (named,))):
         request = case.asked(OWN, OWN)
         with undone():
             answer = world(role).ask(request)
-            changed = canaries.fingerprint("own") != before
-        told = "own-" in answer.text.replace(f"own-{role}", "") or name in ("api:storage", "admin:index")
+            changed = canaries.fingerprint("yours") != before
+        told = "yours-" in answer.text.replace(f"yours-{role}", "") or name in ("api:storage", "admin:index")
         found.add(verdict(answer, does=told if action.method == "GET" else changed))
         assert action.method != "GET" or not changed
     assert found == {action.verdicts[ROLES.index(role)]}

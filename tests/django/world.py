@@ -28,8 +28,8 @@ def world(django_db_setup: None, django_db_blocker: Any) -> Iterator[Callable[[s
         User.objects.create_superuser("root")
         found = {user.username: user for user in User.objects.all()}
         visitors["nobody"] = Visitor(None)
-        visitors["program"] = Visitor(found["own-manager"], program=True)
-        visitors |= {name: Visitor(found[f"own-{name}"]) for name in ("viewer", "operator", "manager")}
+        visitors["program"] = Visitor(found["yours-manager"], program=True)
+        visitors |= {name: Visitor(found[f"yours-{name}"]) for name in ("viewer", "operator", "manager")}
         visitors |= {name: Visitor(found[name]) for name in ("stranger", "clerk", "root")}
         visitors["owner"] = Visitor(found[f"{MARK}-manager"])
         yield visitors.__getitem__
