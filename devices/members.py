@@ -34,7 +34,9 @@ def dismiss(fleet: Fleet, username: str) -> None:
     """End a membership, with what roles they had for single devices of the fleet."""
     with transaction.atomic():
         _lock_members(fleet)
-        gone, _ = Membership.objects.filter(fleet=fleet, user__username=username).delete()
+        # PostgreSQL cannot be asked for a NUL.
+        members = Membership.objects.none() if "\0" in username else Membership.objects.filter(fleet=fleet)
+        gone, _ = members.filter(user__username=username).delete()
         if not gone:
             raise Refusal("user_unknown", f"{username!r} is no member of {fleet}.", 404)
         _still_managed(fleet)

@@ -148,7 +148,7 @@ class _Reader:
             hub_proxies=self.parsed("HUB_PROXIES", count_or_none, int(over_tls(pages))),
             hub_api_rate=self.parsed("HUB_API_RATE", count, 100),
             hub_api_burst=self.parsed("HUB_API_BURST", count, 2_000),
-            hub_connections=self.parsed("HUB_CONNECTIONS", count, 2_000),
+            hub_connections=self.parsed("HUB_CONNECTIONS", count, 5_000),
             hub_debug=self.parsed("HUB_DEBUG", yes_or_no, default=False),
         )
         self.mistakes += readable_on_the_way(values)

@@ -15,6 +15,12 @@ def test_a_key_that_is_none_is_an_unknown_device_too(key: str, charlie: User, pu
     assert (answer.status_code, answer.json()["code"]) == (404, "device_unknown")
 
 
+@pytest.mark.parametrize("name", ["%00", "vera%00", "%ED%A0%80", "x" * 300])
+def test_a_name_that_is_none_is_no_member(name: str, alice: User, vera: User, api: Any) -> None:
+    answer = api(alice).delete(f"/api/v1/fleets/greenhouse/members/{name}/")
+    assert (answer.status_code, answer.json()["code"]) == (404, "user_unknown")
+
+
 def test_who_manages_nothing_makes_no_device(vera: User, bob: User, api: Any) -> None:
     for user in (vera, bob):
         assert api(user).post("/api/v1/devices/", {"key": "x"}).status_code == 403
