@@ -50,7 +50,9 @@ urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(throttle_classes=[Throttle]), name="schema"),
     path(
         "docs/",
-        SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="devices/docs.html", throttle_classes=[Throttle]),
+        SpectacularSwaggerSplitView.as_view(
+            url_name="api:schema", template_name="devices/docs.html", throttle_classes=[Throttle]
+        ),
         name="docs",
     ),
     re_path("", nowhere.Nowhere.as_view()),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -16,10 +17,23 @@ from django.db import connection
 from django.db.models import BinaryField, CharField, JSONField, Model, QuerySet, TextField
 from django.utils import timezone
 
-from devices import registry, rejects, telemetry, wire
+from devices import audit, members, registry, rejects, telemetry, wire
 from devices.batch import Rejected
 from devices.history import repairs, rollups
-from devices.models import Command, CommandEvent, Device, Fleet, Head, Membership, Metric, Reject, Role, Token
+from devices.models import (
+    ClaimCode,
+    Command,
+    CommandEvent,
+    Device,
+    Fleet,
+    Head,
+    Invitation,
+    Membership,
+    Metric,
+    Reject,
+    Role,
+    Token,
+)
 from tests.django.conftest import NOW
 
 # Nothing that is drawn by lot looks like it.
@@ -27,7 +41,6 @@ MARK: Final = "zq7vk"
 # What a reading or a row id says instead of the mark.
 NUMBER: Final = 2202.0202
 FIRST_ID: Final = 22_020_200
-PASSWORD: Final = "correct horse battery"
 _SEEN: Final = re.compile(rf"{MARK}[a-z-]*|{MARK.encode().hex()}|\b2202\.02|\b220202\d\d\b")
 
 
@@ -45,15 +58,17 @@ class Names:
     slug: str
     username: str
     token: str
+    password: str = "wrong-fleet horse battery"  # not the right one
 
     def values(self) -> list[str]:
         """Return all of them, the longest first."""
         return sorted((str(getattr(self, field.name)) for field in fields(self)), key=len, reverse=True)
 
 
-def names_of(fleet: str, first_id: int) -> Names:
+def names_of(fleet: str, first_id: int, **given: str) -> Names:
     """Return what things are called in a fleet. All of it is as long as in any other: answers can be compared."""
     return Names(
+        **given,
         key=f"{fleet}-pump",
         gateway=f"{fleet}-gate",
         fresh=f"{fleet}-new",
@@ -68,7 +83,9 @@ def names_of(fleet: str, first_id: int) -> Names:
 
 
 FOREIGN: Final = names_of(MARK, FIRST_ID)
-OWN: Final = names_of("yours", 77_070_700)  # the largest: ids that are given later follow these
+OWN: Final = names_of(
+    "yours", 77_070_700, password="yours-fleet horse battery"
+)  # the largest: ids that are given later follow these
 # Names that nothing has.
 NOTHING: Final = names_of("never", 33_030_300)
 
@@ -88,17 +105,24 @@ TABLES: Final = {
     "Command": "device__fleet__slug",
     "CommandEvent": "command__device__fleet__slug",
     "Token": "user__username",
+    "DeviceRole": "device__fleet__slug",
+    "Invitation": "fleet__slug",
+    "ClaimCode": "fleet__slug",
+    "AuditEntry": "fleet_name",
 }
+# What belongs to no fleet.
+OF_NOBODY: Final = ("AuditHead",)
 # Columns of text in which the hub alone writes, words of its own.
 OUR_WORDS: Final = frozenset(
     "Device.secret_box Metric.type Head.presence Head.numbering Event.state Reject.digest Reject.client "
-    "CommandEvent.state".split()
+    "CommandEvent.state Token.fleets Token.devices AuditEntry.action AuditEntry.digest".split()
 )
 
 
 def tables() -> list[type[Model]]:
     """Return all tables of the domain, and that of the users."""
-    return [*apps.get_app_config("devices").get_models(), User]
+    found = apps.get_app_config("devices").get_models()
+    return [*(table for table in found if table.__name__ not in OF_NOBODY), User]
 
 
 def rows_of(fleet: str, table: type[Model]) -> QuerySet[Any]:
@@ -159,7 +183,15 @@ def plant(names: Names) -> None:
     word = names.slug.removesuffix("-fleet")
     fleet = Fleet.objects.create(slug=names.slug, name=f"{word}-fleet-name")
     people = {role: _member(fleet, f"{word}-{role}", role) for role in Role}
-    registry.create(names.gateway, fleet)
+    with audit.acting(audit.person(people[Role.MANAGER], f"{word}-via")):
+        _things(fleet, names, people)
+    _papers(fleet, names, people)
+
+
+def _things(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
+    word = names.slug.removesuffix("-fleet")
+    gateway, _ = registry.create(names.gateway, fleet)
+    members.except_for(gateway, names.username, Role.VIEWER)
     device, _ = registry.create(names.key, fleet, f"{word}-name")
     device.commands = {"relay": {"type": "bool"}, f"{word}-order": {"type": "action", "unit": f"{word}-unit"}}
     device.model, device.firmware = f"{word}-model", f"{word}-firmware"
@@ -174,6 +206,13 @@ def plant(names: Names) -> None:
     message = wire.Message(topic=f"hub/{names.key}/{word}-topic", payload=f"{word}-payload".encode(), received_at=NOW)
     rejects.keep([Rejected(key=names.key, message=message, reason="not_json", detail=f"{word}-detail")])
     Reject.objects.filter(key=names.key).update(id=names.pk)
+
+
+def _papers(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
+    word = names.slug.removesuffix("-fleet")
+    offered = {"fleet": fleet, "made_by": people[Role.MANAGER], "expires_at": timezone.now() + timedelta(days=1)}
+    Invitation.objects.create(digest=f"{word}-invited", name=f"{word}-guest", **offered)
+    ClaimCode.objects.create(digest=f"{word}-claimed", key=names.fresh, **offered)
     Token.objects.bulk_create(
         [
             Token(
@@ -189,7 +228,7 @@ def plant(names: Names) -> None:
 
 
 def _member(fleet: Fleet, username: str, role: Role) -> User:
-    user = User.objects.create_user(username, f"{username}@example.org", PASSWORD)
+    user = User.objects.create_user(username, f"{username}@example.org", f"{fleet.slug} horse battery")
     Membership.objects.create(fleet=fleet, user=user, role=role)
     return user
 

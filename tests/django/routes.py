@@ -70,7 +70,11 @@ QUERIES: Final[dict[str, Any]] = {
 # What stands for a field of a body of the API: by its name, or by that of its shape with it.
 FIELDS: Final[dict[str, Any]] = {
     "TokenAsked.username": Slot("username"),
-    "TokenAsked.password": "not the right one",
+    "TokenAsked.password": Slot("password"),
+    "access": "read",
+    "fleets": Slot("slug", listed=True),
+    "devices": Slot("key", listed=True),
+    "expires_in_s": 3600,
     "DeviceAsked.key": Slot("fresh"),
     "CommandAsked.key": "once",
     "CommandAsked.name": "relay",

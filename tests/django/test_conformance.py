@@ -21,7 +21,7 @@ from schemathesis.engine import events, from_schema
 from devices.models import Token
 from hub.asgi import application
 from tests.django import canaries, routes
-from tests.django.canaries import FOREIGN, OWN
+from tests.django.canaries import FOREIGN, OWN, Names
 from tests.django.routes import Slot
 
 SEED: Final = 7
@@ -31,6 +31,7 @@ FULL: Final = {"max-examples": 100, "mode": "all"}
 # Numbers are taken for texts; and what fits the schema may still be refused: a cursor of another list, a key that is
 # taken.
 NOT_ASKED: Final = ("negative_data_rejection", "positive_data_acceptance")
+STREAM: Final = "/api/v1/stream"
 PHASES: Final = {"EXAMPLES", "COVERAGE", "FUZZING", "STATEFUL_TESTING"}
 
 
@@ -51,25 +52,26 @@ def config(secret: str, generation: dict[str, Any]) -> SchemathesisConfig:
 def aimed() -> dict[str, Any]:
     """Return the schema, with the names of both fleets where a name can be said: by chance nobody meets one."""
     aim = deepcopy(routes.schema())
-    for operation in (one for path in aim["paths"].values() for one in path.values()):
+    for path, operation in ((path, one) for path, there in aim["paths"].items() for one in there.values()):
+        fleets = (FOREIGN,) if path == STREAM else (FOREIGN, OWN)
         for parameter in operation.get("parameters", ()):
             name = parameter["name"]
             slot = (routes.PARAMETERS if parameter["in"] == "path" else routes.QUERIES).get(name)
-            parameter["schema"] = _aimed(parameter["schema"], slot)
+            parameter["schema"] = _aimed(parameter["schema"], slot, fleets)
             if name == "wait":  # what comes while one waits is another test's
                 parameter["schema"] = {"type": "integer", "enum": [0]}
     for shape in aim["components"]["schemas"].values():
         for name, field in shape.get("properties", {}).items():
             if "readOnly" not in field:
-                shape["properties"][name] = _aimed(field, routes.FIELDS.get(name))
-    del aim["paths"]["/api/v1/stream"]["get"]["responses"]["200"]  # it has no end, so nobody may get there
+                shape["properties"][name] = _aimed(field, routes.FIELDS.get(name), (FOREIGN, OWN))
+    del aim["paths"][STREAM]["get"]["responses"]["200"]  # it has no end, so nobody is to get there
     return aim
 
 
-def _aimed(described: dict[str, Any], slot: object) -> dict[str, Any]:
+def _aimed(described: dict[str, Any], slot: object, fleets: tuple[Names, ...]) -> dict[str, Any]:
     if not isinstance(slot, Slot):
         return described
-    return {"anyOf": [{"enum": [slot.of(FOREIGN), slot.of(OWN)]}, described]}
+    return {"anyOf": [{"enum": [slot.of(fleet) for fleet in fleets]}, described]}
 
 
 @schemathesis.check

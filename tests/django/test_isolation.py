@@ -33,6 +33,7 @@ OPEN: Final = {
     "/healthz": "a supervisor asks, inside",
     "/readyz": "the same",
     "/metrics": "Prometheus asks, inside; names bridges, and no device",
+    "/favicon.ico": "every browser asks for it",
     "admin:login": "administrators sign in here",
     "admin:logout": "there is nothing to sign out, so it leads to the door",
 }

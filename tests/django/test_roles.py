@@ -78,6 +78,7 @@ ELSEWHERE: Final = {
     "/healthz": "for supervisors",
     "/readyz": "for supervisors",
     "/metrics": "for Prometheus",
+    "/favicon.ico": "for everybody",
 }
 
 
