@@ -22,6 +22,7 @@ DOMAIN = (
     "exports",
     "presence",
     "exactly_once",
+    "visibility",
 )
 
 
