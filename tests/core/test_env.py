@@ -74,7 +74,7 @@ def test_a_production_environment_is_read_whole(tmp_path: Path) -> None:
 def test_a_proxy_is_believed_where_there_must_be_one_or_one_is_named(
     origins: str, said: str, proxies: int, tmp_path: Path
 ) -> None:
-    assert read(tmp_path, HUB_ORIGINS=origins, HUB_PROXIES=said).hub_proxies == proxies
+    assert read(tmp_path, HUB_ORIGINS=origins, HUB_PROXIES=said, HUB_PLAIN="http").hub_proxies == proxies
 
 
 @pytest.mark.parametrize(
