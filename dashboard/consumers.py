@@ -17,8 +17,8 @@ from dashboard import calls, fanout, joins, origins, path, permits, protocol, pu
 from dashboard.feeds import Feed, Subscriber
 from dashboard.protocol import Call, Close, Cmd, Credit, Hello, Path, Ping, Sub, Unsub
 from dashboard.sender import Addressee, Sender
-from devices import commands, registry
-from devices.errors import Refusal
+from devices import address, commands, quota, registry
+from devices.errors import Refusal, too_often
 from devices.models import Role
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,8 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
         self.sender = Sender(self, scope.get("gate"))
         self.ear = Ear(self)
         self.calls = calls.Line(self)
-        self.bucket = protocol.Bucket(time.monotonic())
+        self.bucket = quota.Bucket(protocol.RATE, protocol.BURST, time.monotonic())
+        self._places: list[quota.Whose] = []
         self.fanout = fanout.here()
         self.hello: asyncio.TimerHandle | None = None
         sending = asyncio.create_task(self.sender.run(), name="live sender")
@@ -65,10 +66,10 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
     async def connect(self) -> None:
         """Look at the Origin, then at who it is; programs may say so in their first message."""
         await self.accept()  # first, because a browser is not told why it was not accepted
-        headers = dict(self.scope["headers"])
-        origin, host, authorization = (
-            headers.get(name, b"").decode("latin-1") for name in (b"origin", b"host", b"authorization")
-        )
+        if not self._enter(("address", address.of_socket(self.scope["headers"], self.scope.get("client")))):
+            return
+        headers = self.scope["headers"]
+        origin, host, authorization = (origins.told(headers, name) for name in (b"origin", b"host", b"authorization"))
         own = f"{'https' if self.scope.get('scheme') == 'wss' else 'http'}://{host}"
         hosts = settings.ALLOWED_HOSTS or ["localhost", "127.0.0.1", "[::1]"]
         if origin and not origins.allowed(origin, own, settings.HUB_ORIGINS, hosts):
@@ -78,6 +79,9 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
         if scheme.lower() == "token":
             self._sign_in(await self.fanout.passes.ask(token.strip()))
         elif self.scope.get("query_string") != SAYS_HELLO and isinstance(user := self.scope["user"], User):
+            if not origin:
+                self.quit(Close.ORIGIN)  # a browser always says from which page it comes; nobody else has its cookie
+                return
             # The visitor's session; unless the page says itself who it is.
             self._sign_in(permits.let_in(user, session_key=self.scope["session"].session_key))
         else:
@@ -88,6 +92,8 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
         if pass_ is None:
             self.quit(Close.NOT_AUTHENTICATED)
             return
+        if not self._enter(("user", pass_.user.pk)):
+            return
         if self.hello is not None:
             self.hello.cancel()
         self._pass = pass_
@@ -97,7 +103,23 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
         if wrong := self.fanout.alarm.text:
             self.say(wrong)
 
+    def _enter(self, whose: quota.Whose) -> bool:
+        """Take a place; whether there was one."""
+        try:
+            quota.places.enter(whose)
+        except Refusal as refusal:
+            self._turn_away(refusal)
+            return False
+        self._places.append(whose)
+        return True
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Close, and say before when to come back."""
+        self._refuse("", refusal)
+        self.quit(Close.TOO_MANY)
+
     def _leave(self) -> None:
+        quota.places.leave(*self._places)
         if self.hello is not None:
             self.hello.cancel()
         self.fanout.sessions.discard(self)
@@ -128,8 +150,8 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
             self.quit(Close.BAD_FRAME)
         elif len(text_data.encode(errors="replace")) > protocol.MAX_MESSAGE:
             self.quit(Close.TOO_BIG)
-        elif not self.bucket.take(time.monotonic()):
-            self.quit(Close.TOO_MANY)
+        elif self.bucket.take(time.monotonic()):
+            self._turn_away(too_often(protocol.BURST / protocol.RATE))  # by then it is as if nothing had been said
         else:
             await self._read(text_data)
 
@@ -177,10 +199,15 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
                 case Sub():
                     await self._sub(message)
         except Refusal as refusal:
-            self._err(message.id, refusal.code, refusal.message, retry=refusal.status == TOO_MANY_REQUESTS)
+            self._refuse(message.id, refusal)
         except DatabaseError:
             logger.exception("a live socket could not be answered")
             self._err(message.id, "unavailable", "The database is away for the moment; try again.", retry=True)
+
+    def _refuse(self, id_: str, refusal: Refusal) -> None:
+        after = {} if refusal.retry_after_s is None else {"retry_after_s": refusal.retry_after_s}
+        retry = refusal.status == TOO_MANY_REQUESTS
+        self.say(protocol.text(kind="err", id=id_, code=refusal.code, message=refusal.message, retry=retry, **after))
 
     def _err(self, id_: str, code: str, message: str, *, retry: bool = False) -> None:
         self.say(protocol.text(kind="err", id=id_, code=code, message=message, retry=retry))
@@ -192,6 +219,8 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
         if sub.id in self.sender.sources:
             self.quit(Close.DUPLICATE_ID)
         elif len(self.sender.sources) >= protocol.MAX_SUBSCRIPTIONS:
+            text = f"{protocol.MAX_SUBSCRIPTIONS} subscriptions are as many as a socket has; end some, or open another."
+            self._err(sub.id, "too_many", text)
             self.quit(Close.TOO_MANY)
         elif sub.fleet is not None:
             await joins.fleet(self, sub.id, sub.fleet)

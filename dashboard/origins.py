@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from django.http.request import split_domain_port, validate_host
@@ -16,10 +16,17 @@ def allowed(origin: str, own: str, origins: Sequence[str], hosts: Sequence[str])
     `origins` (HUB_ORIGINS) decide. Without them only pages of this very server may: `own` is the address that the
     browser asked for, and its name must be one of `hosts`, or a page could come here under a name of its choice.
     """
+    if not origin.isascii():
+        return False  # browsers write names in ASCII; what looks like ours and is none must not become it
     if origins:
         return _plain(origin) in {_plain(each) for each in origins}
     host = split_domain_port(own.partition("://")[2])[0]
     return _plain(origin) == _plain(own) and validate_host(host, hosts)
+
+
+def told(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
+    """Return a header (ASGI); one that came several times as HTTP reads it: as a list, which is no origin, no host."""
+    return ", ".join(value.decode("latin-1") for each, value in headers if each == name)
 
 
 def _plain(origin: str) -> str:

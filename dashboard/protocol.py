@@ -233,24 +233,6 @@ def welcome(user: str, now_ms: int) -> str:
     )
 
 
-class Bucket:
-    """A token bucket: BURST messages at once, RATE a second."""
-
-    def __init__(self, now: float) -> None:
-        """Start full."""
-        self._left = float(BURST)
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        """Whether one more message is allowed at `now` (s)."""
-        self._left = min(float(BURST), self._left + (now - self._at) * RATE)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
 class Window:
     """Credit: how many data frames may still be sent to a client, and since when there is none left."""
 

@@ -23,7 +23,7 @@ from rest_framework.renderers import JSONRenderer
 from dashboard import fanout, joins, permits, protocol, reads
 from dashboard.protocol import Close, Since, Sub
 from dashboard.sender import Addressee, Sender
-from devices import values
+from devices import address, quota, values
 from devices.api.asked import Strict, Waiting, query, user_of
 from devices.errors import Refusal
 from devices.models import Token
@@ -110,7 +110,10 @@ class Stream(Waiting):
         """Watch, as over the live socket: events are named as its messages, and bring the same JSON."""
         asked = query(request, StreamAsked, lists=("device", "metrics"))
         subs = subscriptions(asked, request.headers.get("Last-Event-ID"))
-        visitor = Visitor(_let_in(request), getattr(request._request, "scope", {}).get("gate"))  # noqa: SLF001  the framework's own
+        asking = request._request  # noqa: SLF001  the framework's own
+        places = (("user", user_of(request).pk), ("address", address.of(asking)))
+        quota.places.check(*places)
+        visitor = Visitor(_let_in(request), places, getattr(asking, "scope", {}).get("gate"))
         await visitor.may(subs)
         return Events(visitor.events(subs))
 
@@ -217,9 +220,10 @@ _parts_of = msgspec.json.Decoder(_Parts).decode
 class Visitor(Addressee):
     """Who watches over HTTP. It is the Session of its subscriptions, as a socket is."""
 
-    def __init__(self, pass_: permits.Pass, gate: Any = None) -> None:  # noqa: ANN401  hub.pace's
-        """Watch nothing yet."""
+    def __init__(self, pass_: permits.Pass, places: tuple[quota.Whose, ...] = (), gate: Any = None) -> None:  # noqa: ANN401  hub.pace's
+        """Watch nothing yet; `places` are taken while it does."""
         self.pass_ = pass_
+        self._places = places
         self.fanout = fanout.here()
         self.pipe = Pipe(gate.abandon if gate else lambda: None)
         self.sender = Sender(self.pipe, self.pipe)
@@ -251,6 +255,7 @@ class Visitor(Addressee):
     async def events(self, subs: list[Sub]) -> AsyncIterator[bytes]:
         """Watch, until the client goes or nothing may be watched any more."""
         sending = asyncio.create_task(self.sender.run(), name="event stream")
+        quota.places.take(*self._places)
         try:
             self.fanout.enter(self)
             yield f"retry: {random.randint(*RETRY_MS)}\n\n".encode()  # noqa: S311  no secret
@@ -265,6 +270,7 @@ class Visitor(Addressee):
                 if kind in PAID:
                     self.sender.give(1)
         finally:
+            quota.places.leave(*self._places)
             sending.cancel()
             self.fanout.sessions.discard(self)
             for sub in list(self.sender.sources):

@@ -19,7 +19,7 @@ from dashboard import shown
 from dashboard.forms import AddDevice, Except, MarkBad, Share, SignIn
 from dashboard.pages import page
 from dashboard.sharing import listed
-from devices import numbering, registry, rejects, wire
+from devices import guesses, numbering, registry, rejects, wire
 from devices.errors import Refusal
 from devices.history import repairs
 from devices.models import Device, Role
@@ -51,6 +51,14 @@ class SignInView(LoginView):
 def icon(_request: HttpRequest) -> HttpResponse:
     """Where browsers look for the picture of a page that names none."""
     return redirect(staticfiles_storage.url("dashboard/icon.svg"))
+
+
+def locked(request: HttpRequest, *_: object) -> HttpResponse:
+    """Say when somebody who guessed at passwords may try again; axes asks for it."""
+    wait = guesses.wait_s(request)
+    answer = render(request, "dashboard/locked.html", {"wait_s": wait}, status=429)
+    answer["Retry-After"] = str(wait)
+    return answer
 
 
 @page

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from devices import audit, rights, values
 from devices.errors import Refusal
 from devices.models import Device, DeviceRole, Fleet, Membership, Role
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+Row = TypeVar("Row", Membership, DeviceRole)
 
 
 def person(username: str) -> User:
@@ -62,7 +69,7 @@ def dismiss(fleet: Fleet, username: str) -> None:
     """End a membership, with what roles they had for single devices of the fleet."""
     with transaction.atomic():
         _lock_members(fleet)
-        gone, _ = Membership.objects.filter(fleet=fleet, user__username=username).delete()
+        gone, _ = _of(username, Membership.objects.filter(fleet=fleet)).delete()
         if not gone:
             raise Refusal("user_unknown", f"{username!r} is no member of {fleet}.", 404)
         _still_managed(fleet)
@@ -86,10 +93,15 @@ def except_for(device: Device, username: str, role: str) -> DeviceRole:
 def end_exception(device: Device, username: str) -> None:
     """Have somebody be for this device what they are in its fleet."""
     with transaction.atomic():
-        gone, _ = DeviceRole.objects.filter(device=device, user__username=username).delete()
+        gone, _ = _of(username, DeviceRole.objects.filter(device=device)).delete()
         if not gone:
             raise Refusal("user_unknown", f"{username!r} has no role of their own for {device.key}.", 404)
         audit.note("exception.ended", f"{username} for {device.key}", fleet=device.fleet)
+
+
+def _of(username: str, rows: QuerySet[Row]) -> QuerySet[Row]:
+    # PostgreSQL cannot be asked for a NUL.
+    return rows.none() if "\0" in username else rows.filter(user__username=username)
 
 
 def _lock_members(fleet: Fleet) -> None:

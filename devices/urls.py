@@ -26,6 +26,7 @@ from devices.api import (
     tokens,
     unclaimed,
 )
+from devices.api.throttle import Throttle
 
 app_name = "api"
 urlpatterns = [
@@ -66,10 +67,12 @@ urlpatterns = [
     path("unclaimed/", unclaimed.Unclaimed.as_view(), name="unclaimed"),
     path("unclaimed/<str:key>/claim/", unclaimed.Claim.as_view(), name="claim-unclaimed"),
     path("storage/", storage.Storage.as_view(), name="storage"),
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("schema/", SpectacularAPIView.as_view(throttle_classes=[Throttle]), name="schema"),
     path(
         "docs/",
-        SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="devices/docs.html"),
+        SpectacularSwaggerSplitView.as_view(
+            url_name="api:schema", template_name="devices/docs.html", throttle_classes=[Throttle]
+        ),
         name="docs",
     ),
     re_path("", nowhere.Nowhere.as_view()),

@@ -80,12 +80,16 @@ class Env:
     hub_outgoing: tuple[tuple[str, int], ...]
     hub_second_factor: SecondFactor
     hub_log_level: LogLevel
+    hub_proxies: int
+    hub_api_rate: int
+    hub_api_burst: int
+    hub_connections: int
     hub_debug: bool
 
     @property
     def https(self) -> bool:
         """Whether every browser comes over TLS: then cookies are Secure and plain HTTP is redirected."""
-        return bool(self.hub_origins) and all(origin.startswith("https://") for origin in self.hub_origins)
+        return over_tls(self.hub_origins)
 
     @property
     def mqtt_public_tls(self) -> bool:
@@ -128,6 +132,7 @@ class _Reader:
         data = self.parsed("HUB_DATA", lambda text: Path(text).expanduser().absolute(), CHECKOUT / ".data")
         redis_url = self.parsed("REDIS_URL", redis_address, None)
         mqtt = self.parsed("MQTT_URL", mqtt_address, None)
+        pages = self.parsed("HUB_ORIGINS", origins, ())
         values = Env(
             database_url=self.parsed("DATABASE_URL", database_address, f"sqlite:///{data / 'hub.sqlite3'}"),
             redis_url=redis_url,
@@ -139,7 +144,7 @@ class _Reader:
             bridge_share=self.parsed("BRIDGE_SHARE", share, ""),
             secret_key=self.secret_key(data, shared=redis_url is not None),
             allowed_hosts=self.parsed("ALLOWED_HOSTS", listed, LOOPBACK),
-            hub_origins=self.parsed("HUB_ORIGINS", origins, ()),
+            hub_origins=pages,
             hub_plain=self.parsed("HUB_PLAIN", plain, ()),
             hub_data=data,
             hub_rate=self.parsed("HUB_RATE", count, 1_000),
@@ -147,6 +152,10 @@ class _Reader:
             hub_outgoing=self.parsed("HUB_OUTGOING", places, ()),
             hub_second_factor=self.parsed("HUB_SECOND_FACTOR", second_factor, "off"),
             hub_log_level=self.parsed("HUB_LOG_LEVEL", log_level, "INFO"),
+            hub_proxies=self.parsed("HUB_PROXIES", count_or_none, int(over_tls(pages))),
+            hub_api_rate=self.parsed("HUB_API_RATE", count, 100),
+            hub_api_burst=self.parsed("HUB_API_BURST", count, 2_000),
+            hub_connections=self.parsed("HUB_CONNECTIONS", count, 5_000),
             hub_debug=self.parsed("HUB_DEBUG", yes_or_no, default=False),
         )
         self.mistakes += readable_on_the_way(values)
@@ -357,6 +366,16 @@ def _place(text: str) -> tuple[str, int]:
             f"holds {text!r}; it must be a host with its port such as alerts.internal:9000 or [fd00::1]:80."
         )
     return url.hostname, port
+
+
+def over_tls(pages: tuple[str, ...]) -> bool:
+    """Whether there are origins, and all of them https: then a proxy stands before the hub."""
+    return bool(pages) and all(origin.startswith("https://") for origin in pages)
+
+
+def count_or_none(text: str) -> int:
+    """A number of something of which there may be none."""
+    return 0 if text == "0" else count(text)
 
 
 def count(text: str) -> int:

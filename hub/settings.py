@@ -29,6 +29,9 @@ HUB_ORIGINS = ENV.hub_origins
 HUB_PLAIN = ENV.hub_plain
 HUB_OUTGOING = ENV.hub_outgoing
 SECOND_FACTOR = ENV.hub_second_factor
+HUB_PROXIES = ENV.hub_proxies
+HUB_API_RATE, HUB_API_BURST = ENV.hub_api_rate, ENV.hub_api_burst
+HUB_CONNECTIONS = ENV.hub_connections
 
 SECRET_KEY = ENV.secret_key
 DEBUG = ENV.hub_debug
@@ -156,12 +159,17 @@ LOGIN_URL = "/sign-in/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/sign-in/"
 
-# Locked out is one name from one address: nobody can lock another out, and an office behind one address works on.
+# Locked out is one name from one address: nobody can lock another out, and an office behind one address works on. One
+# that guesses at many names is locked out as a whole.
+HUB_GUESSES = 100
+AXES_HANDLER = "devices.guesses.Guesses"
+AXES_CLIENT_IP_CALLABLE = "devices.address.of"
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-AXES_LOCKOUT_TEMPLATE = "dashboard/locked.html"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # it ends when it was said to end, however often somebody tries
+AXES_LOCKOUT_CALLABLE = "dashboard.views.locked"
 AXES_VERBOSE = False
 
 if SECOND_FACTOR != "off":
@@ -246,6 +254,11 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Devices, their readings, and commands to them.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "DEFAULT_GENERATOR_CLASS": "devices.api.schema.Once",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "devices.api.schema.refusals",
+    ],
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -12,11 +12,12 @@ from django.db import close_old_connections, connection
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, ParseError, ValidationError
 from rest_framework.parsers import JSONParser
 from rest_framework.views import APIView
 
 from devices import values
+from devices.api.throttle import Throttle
 from devices.errors import Refusal
 
 if TYPE_CHECKING:
@@ -52,6 +53,15 @@ class View(APIView):
     """A view of the API."""
 
     parser_classes = (Json,)
+    throttle_classes = (Throttle,)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  as the framework has it
+        """Let in who may come in. Who is shown the door is counted too: to look at a token costs a query."""
+        try:
+            super().initial(request, *args, **kwargs)
+        except (NotAuthenticated, AuthenticationFailed):
+            self.check_throttles(request)
+            raise
 
 
 class Waiting(View):

@@ -15,7 +15,7 @@ from drf_spectacular.utils import extend_schema, extend_schema_field, inline_ser
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import groups, registry, telemetry, values
+from devices import address, groups, quota, registry, telemetry, values
 from devices.api.asked import Shape, Strict, Waiting, query, user_of
 from devices.api.pages import MAX_PAGE, PAGE
 
@@ -88,6 +88,10 @@ class Frames(Waiting):
         answer = await _read(user_of(request), key, asked)
         if _has_news(answer) or asked["wait"] == 0:
             return Response(answer)
+        with quota.places.held(("user", user_of(request).pk), ("address", address.of(request._request))):  # noqa: SLF001  the framework's own
+            return await self._wait(request, key, asked, deadline)
+
+    async def _wait(self, request: Request, key: str, asked: dict[str, Any], deadline: float) -> Response:
         async with _doorbell(key) as rung:
             # Joined before this read: what is committed from now on rings.
             answer = await _read(user_of(request), key, asked)

@@ -1,4 +1,4 @@
-"""What a REST view refuses, as its answer: {"code", "message", "fields"?}."""
+"""What a REST view refuses, as its answer: {"code", "message", "fields"?, "retry_after_s"?}."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from devices.errors import Refusal
+from devices.errors import Refusal, too_often
 
 _CODES: Final = {
     400: "bad_request",
@@ -21,17 +21,21 @@ _CODES: Final = {
     406: "not_acceptable",
     409: "conflict",
     415: "unsupported_media_type",
-    429: "too_many_requests",
 }
 
 
 def as_json(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Turn an exception of a REST view into {"code", "message", "fields"?}; None leaves it to Django (500)."""
+    """Turn an exception of a REST view into its answer; None leaves it to Django (500)."""
+    if isinstance(error, exceptions.Throttled):
+        error = too_often(error.wait)  # type: ignore[attr-defined]  # it has
     if isinstance(error, Refusal):
         body: dict[str, Any] = {"code": error.code, "message": error.message}
         if error.fields:
             body["fields"] = error.fields
-        return Response(body, status=error.status)
+        if error.retry_after_s is None:
+            return Response(body, status=error.status)
+        after = error.retry_after_s
+        return Response({**body, "retry_after_s": after}, status=error.status, headers={"Retry-After": str(after)})
     response = exception_handler(error, context)
     if response is None:
         return None

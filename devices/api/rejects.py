@@ -152,7 +152,7 @@ class Rejects(View):
         rows = rejects.select(user_of(request), _named(asked)).defer("payload").annotate(shown=start, near=near)
         return page(rows, ("-last_at", "-pk"), RejectShape, asked)
 
-    @extend_schema(operation_id="rejects_discard", parameters=[Selection], responses=DiscardedShape)
+    @extend_schema(operation_id="rejects_discard", parameters=[Selection], responses={200: DiscardedShape})
     def delete(self, request: Request) -> Response:
         """Discard all of a device, of a reason, or both, without replaying them; for managers."""
         asked = query(request, Selection)

@@ -12,7 +12,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import audit, registry, rights, tokens
+from devices import audit, guesses, registry, rights, tokens
 from devices.api.asked import Instant, Shape, Strict, View, body, query, user_of
 from devices.api.pages import Paged, page, paged
 from devices.errors import Refusal
@@ -132,7 +132,9 @@ def _signed_in(request: HttpRequest, credentials: dict[str, str]) -> User:
     user = authenticate(request, **credentials)
     if getattr(request, "axes_locked_out", False):
         request.axes_locked_out = False  # type: ignore[attr-defined]  # else its middleware answers in HTML
-        raise Refusal("too_many_requests", "Too many wrong passwords; wait a quarter of an hour, then try again.", 429)
+        wait = guesses.wait_s(request)
+        text = f"Too many wrong passwords from your address; try again in {wait} s."
+        raise Refusal("too_many_requests", text, 429, retry_after_s=wait)
     if not isinstance(user, User):
         raise Refusal("wrong_password", "The user name or the password is wrong.", 401)
     user_logged_in.send(sender=User, request=request, user=user)

@@ -49,6 +49,7 @@ def test_after_a_restart_all_come_back_soon_but_not_at_once() -> None:
 
 def test_who_asked_too_much_waits() -> None:
     assert pause_s(4429, 1) > 10
+    assert 4 < pause_s(4429, 1, 4.0) < 5
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86_400)])

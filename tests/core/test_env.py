@@ -61,6 +61,23 @@ def test_a_production_environment_is_read_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("origins", "said", "proxies"),
+    [
+        ("", "", 0),
+        ("http://hub.example.org", "", 0),
+        ("https://hub.example.org,http://hub.example.org", "", 0),
+        ("https://hub.example.org", "", 1),
+        ("https://hub.example.org", "0", 0),
+        ("", "2", 2),
+    ],
+)
+def test_a_proxy_is_believed_where_there_must_be_one_or_one_is_named(
+    origins: str, said: str, proxies: int, tmp_path: Path
+) -> None:
+    assert read(tmp_path, HUB_ORIGINS=origins, HUB_PROXIES=said, HUB_PLAIN="http").hub_proxies == proxies
+
+
+@pytest.mark.parametrize(
     ("variables", "said"),
     [
         ({"MQTT_URL": "broker:1883"}, "MQTT_URL must be mqtt://"),

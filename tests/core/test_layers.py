@@ -46,7 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("devices.registry",),
     ("devices.history.rollups",),
     ("devices.telemetry", "devices.history.repairs"),
-    ("devices.standing", "devices.outgoing"),
+    ("devices.standing", "devices.outgoing", "devices.quota", "devices.address", "devices.guesses"),
     (
         "devices.journal",
         "devices.history.archive",

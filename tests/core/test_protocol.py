@@ -1,4 +1,4 @@
-"""The live protocol's pure parts: what is read, what is refused and how, credit, the bucket."""
+"""The live protocol's pure parts: what is read, what is refused and how, credit."""
 
 import json
 from typing import Any, get_args
@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from dashboard import protocol
 from dashboard.protocol import (
-    BURST,
     CREDIT,
-    Bucket,
     Cmd,
     Credit,
     Hello,
@@ -175,22 +173,6 @@ def test_each_kind_of_message_has_its_form() -> None:
 def test_a_message_begins_with_its_type() -> None:
     assert protocol.text(kind="pong", b=1, a="é") == '{"type":"pong","b":1,"a":"é"}'
     assert msgspec.json.decode(protocol.welcome('al"ice', 5))["user"] == 'al"ice'
-
-
-# --- the bucket
-
-
-def test_a_burst_is_taken_and_one_more_is_not() -> None:
-    bucket = Bucket(100.0)
-    assert all(bucket.take(100.0) for _ in range(BURST))
-    assert not bucket.take(100.0)
-    assert bucket.take(100.021)
-    assert not bucket.take(100.021)
-
-
-def test_a_long_pause_saves_up_no_more_than_a_burst() -> None:
-    bucket = Bucket(0.0)
-    assert sum(bucket.take(1e6) for _ in range(2 * BURST)) == BURST
 
 
 # --- credit

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from devices import registry, rejects, telemetry, wire
+from devices import quota, registry, rejects, telemetry, wire
 from devices.batch import Rejected
 from devices.models import Device, Fleet, Membership, Token
 
@@ -24,6 +24,12 @@ Clients = Callable[[User | None], APIClient]
 def files_when_asked(settings: Any) -> None:
     """Every test client builds the middleware anew: it must not look at all static files each time (0.2 s)."""
     settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture(autouse=True)
+def nobody_asked_yet() -> None:
+    """What was asked in another test does not count: it is counted in memory."""
+    quota.requests.forget()
 
 
 def make_user(username: str, role: str = "", fleet: Fleet | None = None, **kind: Any) -> User:

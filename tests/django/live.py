@@ -42,7 +42,7 @@ def by_cookie(user: User, **headers: str) -> Headers:
     browser = Browser()
     browser.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     cookie = f"{settings.SESSION_COOKIE_NAME}={browser.cookies[settings.SESSION_COOKIE_NAME].value}"
-    given = {"cookie": cookie, **headers}
+    given = {"cookie": cookie, "host": "testserver", "origin": "http://testserver", **headers}
     return [(name.encode(), value.encode()) for name, value in given.items()]
 
 

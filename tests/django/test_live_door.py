@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import OperationalError
 
-from dashboard import origins, protocol, reads
+from dashboard import protocol, reads
 from dashboard.fanout import Fanout
 from devices.models import Device, Membership
 from tests.django.live import Live, by_cookie, by_token, publish, run, signed_in, token
@@ -112,88 +111,6 @@ async def test_a_user_who_is_no_more_is_shown_the_door(hub: Fanout, alice: User,
         await other.words()
 
 
-# --- from which page
-
-
-OWN = "http://hub.example.org"
-HOSTS = ["hub.example.org", "localhost"]
-LISTED = ["https://hub.example.org", "https://Ops.example.org:8443"]
-
-
-@pytest.mark.parametrize(
-    ("origin", "own", "listed", "fits"),
-    [
-        ("http://hub.example.org", OWN, [], True),
-        ("http://HUB.example.org", OWN, [], True),
-        ("http://hub.example.org:80", OWN, [], True),
-        ("http://hub.example.org", "http://hub.example.org:80", [], True),
-        ("http://localhost:8000", "http://localhost:8000", [], True),
-        ("https://hub.example.org", "https://hub.example.org:443", [], True),
-        ("null", OWN, [], False),
-        ("https://hub.example.org", OWN, [], False),
-        ("http://hub.example.org:8000", OWN, [], False),
-        ("http://hub.example.org:443", OWN, [], False),
-        ("http://hub.example.org", "http://hub.example.org:8000", [], False),
-        ("http://evil.org", OWN, [], False),
-        ("http://hub.example.org.evil.org", OWN, [], False),
-        ("http://evilhub.example.org", OWN, [], False),
-        ("http://hub.example.org/", OWN, [], False),
-        ("http://hub.example.org@evil.org", OWN, [], False),
-        ("http://evil.org#hub.example.org", OWN, [], False),
-        ("file://", OWN, [], False),
-        ("http://", "http://", [], False),
-        # A page under a name that its owner lets point here: our own Host header agrees, the name is not ours.
-        ("http://rebound.evil.org", "http://rebound.evil.org", [], False),
-        ("https://hub.example.org", OWN, LISTED, True),
-        ("https://hub.example.org:443", OWN, LISTED, True),
-        ("https://ops.example.org:8443", OWN, LISTED, True),
-        ("https://ops.example.org", OWN, LISTED, False),
-        ("http://hub.example.org", OWN, LISTED, False),
-        ("https://evil.org", "https://evil.org", LISTED, False),
-        ("null", OWN, LISTED, False),
-    ],
-)
-def test_which_pages_may_open_a_socket(origin: str, own: str, listed: list[str], fits: bool) -> None:
-    assert origins.allowed(origin, own, listed, HOSTS) == fits
-
-
-@pytest.mark.parametrize(
-    ("origin", "scheme", "listed", "code"),
-    [
-        ("", "ws", (), 0),
-        ("http://localhost:8000", "ws", (), 0),
-        ("https://localhost:8000", "wss", (), 0),
-        ("https://localhost:8000", "ws", (), 4403),
-        ("http://localhost:8000", "wss", (), 4403),
-        ("http://localhost", "ws", (), 4403),
-        ("http://evil.org", "ws", (), 4403),
-        ("null", "ws", (), 4403),
-        ("https://hub.example.org", "ws", ("https://hub.example.org",), 0),
-        ("http://localhost:8000", "ws", ("https://hub.example.org",), 4403),
-    ],
-)
-async def test_a_cookie_counts_only_on_our_own_pages(
-    alice: User, monkeypatch: pytest.MonkeyPatch, origin: str, scheme: str, listed: tuple[str, ...], code: int
-) -> None:
-    monkeypatch.setattr(settings, "HUB_ORIGINS", listed)
-    monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["localhost"])
-    given = {"host": "localhost:8000", **({"origin": origin} if origin else {})}
-    async with Live(await run(lambda: by_cookie(alice, **given)), scheme=scheme) as live:
-        if code:
-            assert await live.code() == code
-            assert live.heard == []
-        else:
-            assert (await live.hear())["user"] == "alice"
-
-
-async def test_a_foreign_page_gets_nowhere_with_a_token_either(alice: User, pump: Device) -> None:
-    async with Live([(b"host", b"localhost"), (b"origin", b"http://evil.org")]) as live:
-        await live.say("hello", token=await run(token, alice))
-        await live.sub("pump-1")
-        assert await live.code() == 4403
-        assert live.heard == []
-
-
 # --- what closes
 
 
@@ -230,7 +147,7 @@ async def test_a_message_as_long_as_allowed_is_read(alice: User) -> None:
 
 
 async def test_too_many_messages_close_the_socket(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "RATE", 0.0)
+    monkeypatch.setattr(protocol, "RATE", 0.01)
     async with signed_in(alice) as live:
         for _ in range(protocol.BURST):
             await live.say("ping")
@@ -238,6 +155,14 @@ async def test_too_many_messages_close_the_socket(alice: User, monkeypatch: pyte
             await live.until("pong")
         await live.say("ping")
         assert await live.code() == 4429
+        assert live.heard[-1] == {
+            "type": "err",
+            "id": "",
+            "code": "too_many_requests",
+            "message": "Too many requests; come back in 20000 s.",
+            "retry": True,
+            "retry_after_s": 20_000,
+        }
 
 
 async def test_too_many_subscriptions_close_the_socket(

@@ -39,7 +39,7 @@ class Stream:
     def __init__(self, query: str, headers: Headers) -> None:
         path, method = "/api/v1/stream", "GET"
         scope = {"type": "http", "http_version": "1.1", "method": method, "path": path, "scheme": "http"}
-        named = [(b"host", b"testserver"), *headers]
+        named = [*dict([(b"host", b"testserver"), *headers]).items()]
         self.room = asyncio.Semaphore(0)
         self.answer = ApplicationCommunicator(
             self._slowly, {**scope, "query_string": query.encode(), "headers": named, "client": ("127.0.0.1", 9)}

@@ -24,6 +24,7 @@ DOMAIN = (
     "exactly_once",
     "audit",
     "invitations",
+    "visibility",
 )
 
 

@@ -55,6 +55,7 @@ export class Live {
     /** @type {any} */
     this.socket = null;
     this.failures = 0;
+    this.toldMs = 0; // when the hub takes this client again, as it said itself
     this.asked = { orders: 0, calls: 0, paths: 0 };
     this.due = 0;
     /** @type {News[]} */
@@ -226,13 +227,14 @@ export class Live {
     this.failures += 1;
     // Back-off with jitter, so that a thousand pages do not come back in one instant.
     const full = Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** (this.failures - 1));
-    return (code === CLOSE.TOO_MANY ? TOO_MANY_MS : 0) + full * (0.5 + this.world.random() / 2);
+    return (code === CLOSE.TOO_MANY ? this.toldMs || TOO_MANY_MS : 0) + full * (0.5 + this.world.random() / 2);
   }
 
   /** @param {any} message */
   #hear(message) {
     const now = this.world.now();
     if (message.type === "data" || message.type === "fleet") this.due += 1;
+    if (message.type === "err") this.toldMs = 1000 * (message.retry_after_s ?? 0);
     if (message.type === "err" && message.retry) this.#retrySub(message.id);
     if (message.type === "welcome") {
       this.welcomeAt = now;

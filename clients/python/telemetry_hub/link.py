@@ -58,7 +58,7 @@ REASONS: Final = {
     4408: "the hub heard nothing of use for too long",
     4409: "the hub knows an id already: a fault in this package",
     4413: "a message was larger than the hub takes (65,536 bytes)",
-    TOO_MANY: "more than the hub takes of one client: 100 subscriptions, 50 messages a second",
+    TOO_MANY: "more than the hub takes: 100 subscriptions or 50 messages a second of one client, or too many sockets",
     4500: "a fault in the hub; its log has it",
 }
 
@@ -77,12 +77,15 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def pause_s(code: int, failures: int) -> float:
-    """Return how long to wait before the next try: longer after each failure, and never the same for all clients."""
+def pause_s(code: int, failures: int, told_s: float = 0.0) -> float:
+    """Return how long to wait before the next try: longer after each failure, and never the same for all clients.
+
+    `told_s`: the hub said when it takes this client again.
+    """
     if code == RESTART and failures == 1:
         return RESTART_S * random.random()  # noqa: S311  no secret
     full: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10))
-    return (TOO_MANY_S if code == TOO_MANY else 0.0) + full * (0.5 + random.random() / 2)  # noqa: S311  no secret
+    return ((told_s or TOO_MANY_S) if code == TOO_MANY else 0.0) + full * (0.5 + random.random() / 2)  # noqa: S311  no secret
 
 
 class Link:
@@ -99,6 +102,7 @@ class Link:
         self._words = asyncio.Event()
         self._failures = 0
         self._why = ""
+        self._told_s = 0.0
 
     def speak(self) -> None:
         """There is something to say."""
@@ -117,7 +121,7 @@ class Link:
             if first and give_up_s is not None and time.monotonic() - began >= give_up_s:
                 raise Unreachable(f"no hub answers at {self.address}: {self._why}")
             self._failures += 1
-            pause = pause_s(code, self._failures)
+            pause = pause_s(code, self._failures, self._told_s)
             self._hear([Told(items=(Connection(up=False, because=self._why, retry_s=pause),))])
             await asyncio.sleep(pause)
 
@@ -152,7 +156,7 @@ class Link:
 
     async def _use(self, socket: ClientConnection) -> int:
         mouth = asyncio.create_task(self._speak(socket), name="hub link")
-        began = time.monotonic()
+        began, self._told_s = time.monotonic(), 0.0
         try:
             await self._listen(socket)
         except ConnectionClosed as closed:
@@ -175,6 +179,8 @@ class Link:
                 text = await socket.recv()
             message = json.loads(text)
             self._hear(self.state.hear(message, now_ms()))
+            if message["type"] == "err":
+                self._told_s = message.get("retry_after_s", 0.0)
             if message["type"] == "welcome":
                 patience = PING_S + PONG_S
                 self.welcomed.set()
