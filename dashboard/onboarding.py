@@ -73,11 +73,12 @@ def _code(request: HttpRequest, made: ClaimCode, code: str) -> HttpResponse:
 
 @page
 @require_POST
-def revoke_code(request: HttpRequest, slug: str, code: int) -> HttpResponse:
+def revoke_code(request: HttpRequest, slug: str) -> HttpResponse:
     """Take a code back."""
+    code = request.POST.get("code", "")
     fleet = registry.find_fleet(cast("User", request.user), slug, Role.MANAGER)
     try:
-        claims.revoke(fleet, code)
+        claims.revoke(fleet, int(code) if code.isdecimal() else 0)
     except Refusal as refusal:
         messages.warning(request, refusal.message)
     else:
