@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dashboard.forms import MakeCode, OfFleet, Table
+from dashboard.inbox import number
 from dashboard.views import credentials, manager, page
 from devices import claims, dump, provisioning, registry, rights, unclaimed
 from devices.api.bulk import asked_by
@@ -75,10 +76,9 @@ def _code(request: HttpRequest, made: ClaimCode, code: str) -> HttpResponse:
 @require_POST
 def revoke_code(request: HttpRequest, slug: str) -> HttpResponse:
     """Take a code back."""
-    code = request.POST.get("code", "")
     fleet = registry.find_fleet(cast("User", request.user), slug, Role.MANAGER)
     try:
-        claims.revoke(fleet, int(code) if code.isdecimal() else 0)
+        claims.revoke(fleet, number(request.POST.get("code")))
     except Refusal as refusal:
         messages.warning(request, refusal.message)
     else:

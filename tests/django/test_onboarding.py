@@ -147,7 +147,9 @@ def test_nobody_revokes_anothers_code(charlie: User, bob: User, alice: User, gre
     for user, status in ((bob, 403), (charlie, 404)):
         assert browser(user).post("/add/code/greenhouse/revoke/", {"code": made.pk}).status_code == status
     assert browser(alice).get("/add/code/greenhouse/revoke/").status_code == 405
-    assert browser(alice).post("/add/code/greenhouse/revoke/", {"code": "x"}).status_code == 302
+    for wrong in ("x", "-1", "9" * 19, "9" * 5000):
+        assert browser(alice).post("/add/code/greenhouse/revoke/", {"code": wrong}).status_code == 302
+        assert browser(alice).post("/rejects/replay/", {"id": wrong}).status_code == 302
     assert ClaimCode.objects.exists()
 
 
