@@ -92,7 +92,7 @@ class Claim(View):
                 cache.add(misses, 0, WAIT_S)
                 cache.incr(misses)
             raise
-        return Response(credentials(device, secret), status=201, headers={"Cache-Control": "no-store"})
+        return Response(credentials(device, secret), status=201)
 
 
 class Codes(View):
@@ -113,7 +113,7 @@ class Codes(View):
         made, code = claims.make(user, fleet, lasts=timedelta(seconds=asked["lasts_s"]), key=asked["key"])
         told: Any = made
         told.code, told.url = code, address(request._request, code)  # noqa: SLF001  the pages ask with Django's own
-        return Response(CodeMade(told).data, status=201, headers={"Cache-Control": "no-store"})
+        return Response(CodeMade(told).data, status=201)
 
 
 class OneCode(View):

@@ -55,6 +55,7 @@ class Names:
     cid: str
     repair: int
     pk: int  # of a reject
+    code: int  # of a claim code
     slug: str
     username: str
     token: str
@@ -76,6 +77,7 @@ def names_of(fleet: str, first_id: int, **given: str) -> Names:
         cid=f"{fleet}command",
         repair=first_id,
         pk=first_id + 1,
+        code=first_id + 2,
         slug=f"{fleet}-fleet",
         username=f"{fleet}-viewer",
         token=f"{fleet}-token",
@@ -212,7 +214,7 @@ def _papers(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
     word = names.slug.removesuffix("-fleet")
     offered = {"fleet": fleet, "made_by": people[Role.MANAGER], "expires_at": timezone.now() + timedelta(days=1)}
     Invitation.objects.create(digest=f"{word}-invited", name=f"{word}-guest", **offered)
-    ClaimCode.objects.create(digest=f"{word}-claimed", key=names.fresh, **offered)
+    ClaimCode.objects.create(id=names.code, digest=f"{word}-claimed", key=names.fresh, **offered)
     Token.objects.bulk_create(
         [
             Token(

@@ -41,6 +41,7 @@ PARAMETERS: Final = {
     "cid": Slot("cid"),
     "repair": Slot("repair"),
     "pk": Slot("pk"),
+    "code": Slot("code"),
     "slug": Slot("slug"),
     "username": Slot("username"),
     "token": Slot("token"),
@@ -66,11 +67,16 @@ QUERIES: Final[dict[str, Any]] = {
     "reason": "not_json",
     "mode": "all",
     "since_s": 60,
+    "dry_run": 0,
 }
 # What stands for a field of a body of the API: by its name, or by that of its shape with it.
 FIELDS: Final[dict[str, Any]] = {
     "TokenAsked.username": Slot("username"),
     "TokenAsked.password": Slot("password"),
+    "TokenAsked.code": "000000",
+    "ClaimAsked.code": "0000-0000-0000-0000",
+    "ClaimAsked.key": Slot("fresh"),
+    "CodeAsked.key": Slot("fresh"),
     "access": "read",
     "fleets": Slot("slug", listed=True),
     "devices": Slot("key", listed=True),
@@ -94,6 +100,9 @@ FIELDS: Final[dict[str, Any]] = {
     "burst": 50,
     "args": True,
     "ttl_s": 60,
+    "lasts_s": 60,
+    "model": "P-100",
+    "replay": True,
     "role": "operator",
     "after": 0,
     "reason": "not_json",
@@ -105,6 +114,10 @@ FORMS: Final[dict[str, list[dict[str, Any]]]] = {
     "sign-in": [{"username": Slot("username"), "password": "not the right one"}],
     "sign-out": [{}],
     "add-device": [{"key": Slot("fresh"), "name": "new", "fleet": Slot("slug")}],
+    "make-code": [{"fleet": Slot("slug"), "lasts": 900}, {"fleet": Slot("slug"), "lasts": 900, "key": Slot("fresh")}],
+    "revoke-code": [{"code": Slot("code")}],
+    "add-table": [{"fleet": Slot("slug")}],
+    "claim-unclaimed": [{"fleet": Slot("slug")}],
     "replay-rejects": [{"id": Slot("pk")}, {"device": Slot("key"), "reason": "not_json"}],
     "discard-rejects": [{"id": Slot("pk")}, {"device": Slot("key"), "reason": "not_json"}],
     "mark-bad": [{"start": "2026-09-21T14:13:20", "end": "2026-09-21T14:13:21", "metric": "", "reason": "why"}],
@@ -194,6 +207,8 @@ class Request(NamedTuple):
         """Send it, and return the answer."""
         if self.body is None:
             return client.generic(self.method, self.target)
+        if "table" in self.body:
+            return client.generic(self.method, self.target, self.body["table"], "text/csv")
         if self.form:
             return client.generic(self.method, self.target, urlencode(self.body), "application/x-www-form-urlencoded")
         return client.generic(self.method, self.target, json.dumps(self.body), "application/json")
@@ -296,7 +311,10 @@ def _bodies(route: Route, method: str) -> Iterator[dict[str, Any] | None]:
         yield None
     elif not route.is_api:
         yield from _known(FORMS, route.name, f"a form that is sent to {route}")
-    elif "requestBody" in (known := described(route, method)):
+    elif "text/csv" in (known := described(route, method)).get("requestBody", {}).get("content", ()):
+        yield {"table": Slot("fresh", form="key\n{}\n")}
+        yield {"table": Slot("gateway", form="key,gateway\nbehind-it,{}\n")}
+    elif "requestBody" in known:
         name = known["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         yield _body(name.removeprefix("Patched"))
     else:
