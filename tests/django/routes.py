@@ -174,6 +174,7 @@ def described(route: Route, method: str) -> dict[str, Any]:
     return found
 
 
+@cache
 def methods(route: Route, root: Client) -> tuple[str, ...]:
     """Ask an address which methods it takes, by one that it does not. `root` may everything."""
     path = route.path({name: slot.of(NOTHING) for name, slot in PARAMETERS.items()})
