@@ -58,6 +58,9 @@ class Names:
     slug: str
     username: str
     token: str
+    code: int  # of a claim code, by its row
+    stray: str  # a key that publishes, and that nobody has registered
+    table: str  # of devices to be made, as CSV
     password: str = "wrong-fleet horse battery"  # not the right one
 
     def values(self) -> list[str]:
@@ -79,6 +82,9 @@ def names_of(fleet: str, first_id: int, **given: str) -> Names:
         slug=f"{fleet}-fleet",
         username=f"{fleet}-viewer",
         token=f"{fleet}-token",
+        code=first_id + 2,
+        stray=f"{fleet}-stray",
+        table=f"key,name,gateway,fleet\n{fleet}-new,a row,{fleet}-gate,{fleet}-fleet\n",
     )
 
 
@@ -206,13 +212,15 @@ def _things(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
     message = wire.Message(topic=f"hub/{names.key}/{word}-topic", payload=f"{word}-payload".encode(), received_at=NOW)
     rejects.keep([Rejected(key=names.key, message=message, reason="not_json", detail=f"{word}-detail")])
     Reject.objects.filter(key=names.key).update(id=names.pk)
+    stray = wire.Message(topic=f"hub/{names.stray}/telemetry", payload=b'{"a":1}', received_at=NOW)
+    rejects.keep([Rejected(key=names.stray, message=stray, reason="device_unknown", detail=f"{word}-detail")])
 
 
 def _papers(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
     word = names.slug.removesuffix("-fleet")
     offered = {"fleet": fleet, "made_by": people[Role.MANAGER], "expires_at": timezone.now() + timedelta(days=1)}
     Invitation.objects.create(digest=f"{word}-invited", name=f"{word}-guest", **offered)
-    ClaimCode.objects.create(digest=f"{word}-claimed", key=names.fresh, **offered)
+    ClaimCode.objects.create(id=names.code, digest=f"{word}-claimed", key=names.fresh, **offered)
     Token.objects.bulk_create(
         [
             Token(
