@@ -84,7 +84,8 @@ class Claim(View):
         asked = body(request, ClaimAsked)
         misses = f"claim-misses:{get_client_ip_address(request._request)}"  # noqa: SLF001  axes needs Django's own
         if cache.get(misses, 0) >= MISSES:
-            raise Refusal("too_many_requests", "Too many wrong codes; wait a quarter of an hour, then try again.", 429)
+            text = f"Too many wrong codes; try again in {WAIT_S} s."
+            raise Refusal("too_many_requests", text, 429, retry_after_s=WAIT_S)
         try:
             device, secret = claims.claim(**asked)
         except Refusal as refusal:

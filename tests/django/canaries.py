@@ -55,10 +55,12 @@ class Names:
     cid: str
     repair: int
     pk: int  # of a reject
-    code: int  # of a claim code
     slug: str
     username: str
     token: str
+    code: int  # of a claim code, by its row
+    stray: str  # a key that publishes, and that nobody has registered
+    table: str  # of devices to be made, as CSV
     password: str = "wrong-fleet horse battery"  # not the right one
 
     def values(self) -> list[str]:
@@ -77,10 +79,12 @@ def names_of(fleet: str, first_id: int, **given: str) -> Names:
         cid=f"{fleet}command",
         repair=first_id,
         pk=first_id + 1,
-        code=first_id + 2,
         slug=f"{fleet}-fleet",
         username=f"{fleet}-viewer",
         token=f"{fleet}-token",
+        code=first_id + 2,
+        stray=f"{fleet}-stray",
+        table=f"key,name,gateway,fleet\n{fleet}-new,a row,{fleet}-gate,{fleet}-fleet\n",
     )
 
 
@@ -208,6 +212,8 @@ def _things(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
     message = wire.Message(topic=f"hub/{names.key}/{word}-topic", payload=f"{word}-payload".encode(), received_at=NOW)
     rejects.keep([Rejected(key=names.key, message=message, reason="not_json", detail=f"{word}-detail")])
     Reject.objects.filter(key=names.key).update(id=names.pk)
+    stray = wire.Message(topic=f"hub/{names.stray}/telemetry", payload=b'{"a":1}', received_at=NOW)
+    rejects.keep([Rejected(key=names.stray, message=stray, reason="device_unknown", detail=f"{word}-detail")])
 
 
 def _papers(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:

@@ -47,6 +47,20 @@ discard many                | DELETE api:rejects?device          | door   | none
 add a device                | POST   api:devices                 | door   | none  | none   | none     | yes     | yes
   the page for it           | GET    add-device                  | door   | none  | no     | no       | yes     | yes
   filled in                 | POST   add-device                  | door   | none  | no     | no       | yes     | yes
+add a table of devices      | POST   api:bulk                    | door   | none  | none   | none     | yes     | yes
+  the page for it           | GET    add-table                   | door   | none  | no     | no       | yes     | yes
+  filled in                 | POST   add-table                   | door   | none  | no     | no       | yes     | yes
+list claim codes            | GET    api:claims                  | door   | none  | no     | no       | yes     | yes
+  the page of them          | GET    make-code                   | door   | none  | no     | no       | yes     | yes
+see a claim code            | GET    api:claim-code              | door   | none  | no     | no       | yes     | yes
+make one                    | POST   api:claims                  | door   | none  | no     | no       | yes     | yes
+  on the page               | POST   make-code                   | door   | none  | no     | no       | yes     | yes
+revoke it                   | DELETE api:claim-code              | door   | none  | no     | no       | yes     | yes
+  on the page               | POST   revoke-code                 | door   | none  | no     | no       | yes     | yes
+see who is not registered   | GET    api:unclaimed               | door   | no    | no     | no       | no      | yes
+  the page of them          | GET    unclaimed                   | door   | no    | no     | no       | no      | yes
+register a publisher        | POST   api:claim-unclaimed         | door   | no    | no     | no       | no      | yes
+  on the page               | POST   claim-unclaimed             | door   | no    | no     | no       | no      | yes
 change, move, disable it    | PATCH  api:device                  | door   | none  | no     | no       | yes     | yes
 give it a new secret        | POST   api:rotate                  | door   | none  | no     | no       | yes     | yes
   on its page               | POST   new-secret                  | door   | none  | no     | no       | yes     | yes
@@ -79,6 +93,7 @@ ELSEWHERE: Final = {
     "/readyz": "for supervisors",
     "/metrics": "for Prometheus",
     "/favicon.ico": "for everybody",
+    "api:claim": "takes a code, not a role: test_claims.py",
 }
 
 
