@@ -11,13 +11,13 @@ from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView
 from django.db import transaction
 from django.db.models import OuterRef, Subquery
-from django.shortcuts import render
-from django.urls import reverse, reverse_lazy
+from django.shortcuts import redirect, render
+from django.urls import reverse_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dashboard.forms import ChangePassword, MakeToken
-from dashboard.pages import page, told
+from dashboard.pages import page
 from devices import audit, registry, rights, tokens
 from devices.errors import HalfWay, Refusal
 from devices.models import Membership, Role, Token
@@ -66,17 +66,15 @@ def own_tokens(request: HttpRequest) -> HttpResponse:
 @require_POST
 def revoke_token(request: HttpRequest, token: str) -> HttpResponse:
     """End one of one's tokens."""
-
-    def done() -> str:
-        tokens.revoke(cast("User", request.user), token)
-        return "The token is revoked; what uses it is refused from now on."
-
-    return told(request, reverse("tokens"), done)
+    tokens.revoke(cast("User", request.user), token)
+    messages.success(request, "The token is revoked; what uses it is refused from now on.")
+    return redirect("tokens")
 
 
 class ChangePasswordView(PasswordChangeView):
     """A new password. All other sessions end with the old one, and what they have open within a second."""
 
+    http_method_names = ["get", "post"]
     template_name = "dashboard/change_password.html"
     form_class = ChangePassword
     success_url = reverse_lazy("account")

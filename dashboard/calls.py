@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import msgspec
 from django.contrib.auth.models import User
+from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError
 from django.urls import resolve
@@ -87,9 +88,9 @@ def _request(message: Call, scope: dict[str, Any]) -> HttpRequest:
     headers.append((b"content-length", str(len(body)).encode()))
     if body:
         headers.append((b"content-type", b"application/json"))
-    scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
-    asked = {"method": message.method, "path": API + unquote(path), "query_string": query.encode(), "headers": headers}
-    return ASGIRequest({**scope, **asked, "type": "http", "scheme": scheme}, BytesIO(body))
+    scheme = "https" if scope.get("scheme") == "wss" else "http"
+    asked = {"type": "http", "scheme": scheme, "method": message.method, "path": API + unquote(path)}
+    return ASGIRequest({**scope, **asked, "query_string": query.encode(), "headers": headers}, BytesIO(body))
 
 
 def _rendered(response: Any) -> bytes:  # noqa: ANN401  Django's own answer, or the framework's
@@ -141,6 +142,8 @@ class Line:
             answer = await reads.run_in(_threads, call, caller, message, caller.scope)
         except Refusal as refusal:
             caller.say(_err(message, refusal.code, refusal.message))
+        except SuspiciousOperation as error:  # a host that is none of ours, for one, if an answer has to name it
+            caller.say(_err(message, "bad_message", f"Over HTTP this would be refused, too. {error}"))
         except DatabaseError:
             logger.exception("a call could not be answered")
             caller.say(_err(message, "unavailable", "The database is away for the moment; try again.", retry=True))

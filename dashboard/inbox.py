@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # More than a person works off in one sitting; what is here is the newest.
 GROUPS: Final = 100
 ROWS: Final = 50
+# Digits of the largest row id.
+LONGEST: Final = 19
 
 
 @page
@@ -72,7 +74,7 @@ def replay_rejects(request: HttpRequest) -> HttpResponse:
     user = cast("User", request.user)
 
     def done() -> tuple[bool, str]:
-        if pk := _number(request.POST.get("id")):
+        if pk := number(request.POST.get("id")):
             outcome = replay.one(rejects.find(user, pk, Role.OPERATOR), _now(), user.get_username())
             return outcome.result != "refused", outcome.message
         rows = rejects.select(user, _chosen(request.POST), Role.OPERATOR)
@@ -89,7 +91,7 @@ def discard_rejects(request: HttpRequest) -> HttpResponse:
     user = cast("User", request.user)
 
     def done() -> tuple[bool, str]:
-        if pk := _number(request.POST.get("id")):
+        if pk := number(request.POST.get("id")):
             rows: QuerySet[Reject] = rejects.visible_to(user).filter(pk=rejects.find(user, pk, Role.MANAGER).pk)
         elif chosen := _chosen(request.POST):
             rows = rejects.select(user, chosen, Role.MANAGER)
@@ -120,8 +122,9 @@ def _chosen(given: QueryDict) -> rejects.Chosen:
     return cast("rejects.Chosen", named)
 
 
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() else 0
+def number(text: str | None) -> int:
+    """Read the number of a row; 0 for what is none that a row could have."""
+    return int(text) if text and text.isdecimal() and len(text) <= LONGEST else 0
 
 
 def _now() -> int:

@@ -14,8 +14,9 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dashboard.forms import MakeCode, OfFleet, Table
+from dashboard.inbox import number
 from dashboard.pages import page
-from dashboard.views import credentials
+from dashboard.views import credentials, manager
 from devices import claims, dump, provisioning, registry, rights, unclaimed
 from devices.api.bulk import asked_by
 from devices.api.claims import address
@@ -32,14 +33,6 @@ if TYPE_CHECKING:
 # What a person looks through; the file has all of it.
 SHOWN: Final = 500
 PUBLISHERS: Final = 100
-
-
-def manager(request: HttpRequest) -> User:
-    """Return who asks, if there is a fleet into which they may put devices."""
-    user = cast("User", request.user)
-    if not registry.fleets_of(user, Role.MANAGER).exists():
-        raise PermissionDenied("Adding devices takes the role manager in a fleet; ask a manager of yours.")
-    return user
 
 
 # --- claim codes
@@ -82,11 +75,11 @@ def _code(request: HttpRequest, made: ClaimCode, code: str) -> HttpResponse:
 
 @page
 @require_POST
-def revoke_code(request: HttpRequest, slug: str, code: int) -> HttpResponse:
+def revoke_code(request: HttpRequest, slug: str) -> HttpResponse:
     """Take a code back."""
     fleet = registry.find_fleet(cast("User", request.user), slug, Role.MANAGER)
     try:
-        claims.revoke(fleet, code)
+        claims.revoke(fleet, number(request.POST.get("code")))
     except Refusal as refusal:
         messages.warning(request, refusal.message)
     else:

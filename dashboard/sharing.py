@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from django.shortcuts import render
+from django.contrib import messages
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from dashboard.forms import Share
-from dashboard.pages import page, told
+from dashboard.pages import page
 from devices import registry, shares, tokens
 from devices.models import Role
 
@@ -42,12 +43,9 @@ def share_devices(request: HttpRequest) -> HttpResponse:
 @require_POST
 def revoke_share(request: HttpRequest, share: str) -> HttpResponse:
     """End a link."""
-
-    def done() -> str:
-        shares.revoke(cast("User", request.user), share)
-        return "The link is revoked; who has it open is shown nothing new any more."
-
-    return told(request, _back(request), done)
+    shares.revoke(cast("User", request.user), share)
+    messages.success(request, "The link is revoked; who has it open is shown nothing new any more.")
+    return redirect(_back(request))
 
 
 def listed(user: User, devices: QuerySet[Device]) -> list[dict[str, Any]]:

@@ -155,13 +155,19 @@ def undo_repair(request: HttpRequest, key: str, repair: int) -> HttpResponse:
     return redirect(f"{reverse('device', args=[key])}#repairs")
 
 
+def manager(request: HttpRequest) -> User:
+    """Return who asks, if there is a fleet into which they may put devices."""
+    user = cast("User", request.user)
+    if not registry.fleets_of(user, Role.MANAGER).exists():
+        raise PermissionDenied("Adding a device takes the role manager in a fleet; ask a manager of yours.")
+    return user
+
+
 @page
 @require_http_methods(["GET", "POST"])
 def add_device(request: HttpRequest) -> HttpResponse:
     """Register a device; then show its credentials once, and wait with the user for its first reading."""
-    user = cast("User", request.user)
-    if not registry.fleets_of(user, Role.MANAGER).exists():
-        raise PermissionDenied("Adding a device takes the role manager in a fleet; ask a manager of yours.")
+    user = manager(request)
     form = AddDevice(request.POST or None, user=user)
     if form.is_valid():
         try:

@@ -30,7 +30,8 @@ def make(user: User, fleet: Fleet, *, lasts: timedelta = LASTS, key: str = "") -
         message = "A claim code lasts from one minute to 24 hours."
         raise Refusal("invalid", message, fields={"lasts_s": "is too short or too long"})
     if key:
-        _check(user, fleet, key)
+        registry.check_key(key)
+        _known(user, fleet, key)
     with transaction.atomic():
         made = ClaimCode(fleet=fleet, made_by=user, key=key)
         code = offers.make(made, lasts)
@@ -38,12 +39,12 @@ def make(user: User, fleet: Fleet, *, lasts: timedelta = LASTS, key: str = "") -
     return made, code
 
 
-def _check(user: User, fleet: Fleet, key: str) -> None:
-    """Refuse a key that no device of this fleet can have; one that exists already gets a new secret."""
-    registry.check_key(key)
-    known = Device.objects.filter(key=key).first()
-    if known and (known.fleet_id != fleet.pk or not registry.may(user, known, Role.MANAGER)):
+def _known(user: User, fleet: Fleet, key: str) -> Device | None:
+    """Return the device that has this key; refuses one that is not theirs to give a new secret."""
+    device = Device.objects.filter(key=key).select_related("fleet").first()
+    if device and (device.fleet_id != fleet.pk or not registry.may(user, device, Role.MANAGER)):
         raise registry.key_taken(key)
+    return device
 
 
 def open_of(fleets: Iterable[Fleet]) -> QuerySet[ClaimCode]:
@@ -90,9 +91,5 @@ def _claimed(taken: ClaimCode, key: str, name: str) -> tuple[Device, str]:
         raise Refusal("invalid", "Say which key the device shall have.", fields={"key": "is missing"})
     if taken.key and key != taken.key:
         raise Refusal("invalid", f"This code is for the device {taken.key} alone.", fields={"key": "is another's"})
-    known = Device.objects.filter(key=key).select_related("fleet").first() if taken.key else None
-    if known is None:
-        return registry.create(key, taken.fleet, name)
-    if known.fleet_id != taken.fleet_id or not registry.may(taken.made_by, known, Role.MANAGER):
-        raise registry.key_taken(key)
-    return known, registry.rotate(known)
+    known = _known(taken.made_by, taken.fleet, key) if taken.key else None
+    return (known, registry.rotate(known)) if known else registry.create(key, taken.fleet, name)

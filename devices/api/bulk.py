@@ -86,9 +86,9 @@ class Bulk(OneDevice):
         """Make the devices of a table with the columns key, name, model, gateway, fleet; those that can be made."""
         asked = query(request, BulkAsked)
         dry_run, by = asked["dry_run"], asked_by(user_of(request), asked.get("fleet"))
-        rows = provisioning.provision(cast("bytes", request.data), by, dry_run=dry_run)
+        rows = provisioning.provision(cast("bytes", request.data or b""), by, dry_run=dry_run)
         report = {"dry_run": dry_run, "counts": provisioning.counts(rows), "mqtt": broker(), "rows": rows}
-        return Response(ReportShape(report).data, headers={"Cache-Control": "no-store"})
+        return Response(ReportShape(report).data)
 
 
 def asked_by(user: User, fleet: str | None) -> provisioning.Asked:

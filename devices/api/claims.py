@@ -84,7 +84,8 @@ class Claim(View):
         asked = body(request, ClaimAsked)
         misses = f"claim-misses:{get_client_ip_address(request._request)}"  # noqa: SLF001  axes needs Django's own
         if cache.get(misses, 0) >= MISSES:
-            raise Refusal("too_many_requests", "Too many wrong codes; wait a quarter of an hour, then try again.", 429)
+            text = f"Too many wrong codes; try again in {WAIT_S} s."
+            raise Refusal("too_many_requests", text, 429, retry_after_s=WAIT_S)
         try:
             device, secret = claims.claim(**asked)
         except Refusal as refusal:
@@ -92,7 +93,7 @@ class Claim(View):
                 cache.add(misses, 0, WAIT_S)
                 cache.incr(misses)
             raise
-        return Response(credentials(device, secret), status=201, headers={"Cache-Control": "no-store"})
+        return Response(credentials(device, secret), status=201)
 
 
 class Codes(View):
@@ -113,7 +114,7 @@ class Codes(View):
         made, code = claims.make(user, fleet, lasts=timedelta(seconds=asked["lasts_s"]), key=asked["key"])
         told: Any = made
         told.code, told.url = code, address(request._request, code)  # noqa: SLF001  the pages ask with Django's own
-        return Response(CodeMade(told).data, status=201, headers={"Cache-Control": "no-store"})
+        return Response(CodeMade(told).data, status=201)
 
 
 class OneCode(View):

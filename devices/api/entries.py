@@ -12,7 +12,7 @@ from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
-from devices import audit, entries, registry
+from devices import entries, registry
 from devices.api.asked import LAST_MS, Shape, View, query, user_of
 from devices.api.pages import Paged, page, paged
 from devices.models import Role
@@ -31,7 +31,7 @@ TYPES: Final = {"csv": "text/csv; charset=utf-8; header=present", "ndjson": "app
 
 
 class EntriesAsked(Paged):
-    """Which entries; with csv and ndjson all of them, in the order of the chain."""
+    """Which entries; with csv and ndjson all that are linked, in the order of the chain."""
 
     fleet = serializers.CharField(required=False, help_text="slug")
     by = serializers.CharField(required=False, max_length=150, help_text="user name of who did it")
@@ -99,7 +99,6 @@ class Entries(View):
 async def _parts(user: User, chosen: entries.Chosen, form: entries.Format) -> AsyncIterator[bytes]:
     """Read a part, send it, read the next: whoever takes it slowly holds no database connection meanwhile."""
     yield entries.head(form).encode()
-    await _careful(audit.link_all)
     after: int | None = 0
     while after is not None:
         text, after = await _careful(_part, user, chosen, form, after)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.core.exceptions import PermissionDenied
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, TooManyFieldsSent
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -28,6 +29,8 @@ def as_json(error: Exception, context: dict[str, Any]) -> Response | None:
     """Turn an exception of a REST view into its answer; None leaves it to Django (500)."""
     if isinstance(error, exceptions.Throttled):
         error = too_often(error.wait)  # type: ignore[attr-defined]  # it has
+    if isinstance(error, TooManyFieldsSent):
+        error = Refusal("too_large", f"A request has at most {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parameters.", 413)
     if isinstance(error, Refusal):
         body: dict[str, Any] = {"code": error.code, "message": error.message}
         if error.fields:

@@ -79,7 +79,7 @@ class Claim(View):
         fleet = registry.fleet_for(user, asked.get("fleet"))
         done = unclaimed.claim(key, fleet, asked["name"], now(), user.get_username(), replayed=asked["replay"])
         told = {**credentials(done.device, ""), "secret": done.secret, "replayed": done.replayed}
-        return Response(PublisherClaimed(told).data, status=201, headers={"Cache-Control": "no-store"})
+        return Response(PublisherClaimed(told).data, status=201)
 
 
 def administrator(user: User) -> User:

@@ -58,6 +58,12 @@ class Names:
     slug: str
     username: str
     token: str
+    code: int  # of a claim code, by its row
+    invitation: int  # by its row
+    share: str  # a share link, by what it is listed as
+    secret: str  # that opens nothing: what a link opens is for whoever has it
+    stray: str  # a key that publishes, and that nobody has registered
+    table: str  # of devices to be made, as CSV
     password: str = "wrong-fleet horse battery"  # not the right one
 
     def values(self) -> list[str]:
@@ -79,6 +85,12 @@ def names_of(fleet: str, first_id: int, **given: str) -> Names:
         slug=f"{fleet}-fleet",
         username=f"{fleet}-viewer",
         token=f"{fleet}-token",
+        code=first_id + 2,
+        invitation=first_id + 3,
+        share=f"{fleet}-share",
+        secret=f"{fleet}-secret",
+        stray=f"{fleet}-stray",
+        table=f"key,name,gateway,fleet\n{fleet}-new,a row,{fleet}-gate,{fleet}-fleet\n",
     )
 
 
@@ -196,6 +208,7 @@ def _things(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
     device.commands = {"relay": {"type": "bool"}, f"{word}-order": {"type": "action", "unit": f"{word}-unit"}}
     device.model, device.firmware = f"{word}-model", f"{word}-firmware"
     device.save()
+    members.except_for(device, names.username, Role.VIEWER)
     _readings(device, names)
     Metric.objects.filter(device=device).update(unit=f"{word}-unit", device_class=f"{word}-class", type="number")
     _command(device, names, people[Role.OPERATOR])
@@ -206,25 +219,26 @@ def _things(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
     message = wire.Message(topic=f"hub/{names.key}/{word}-topic", payload=f"{word}-payload".encode(), received_at=NOW)
     rejects.keep([Rejected(key=names.key, message=message, reason="not_json", detail=f"{word}-detail")])
     Reject.objects.filter(key=names.key).update(id=names.pk)
+    stray = wire.Message(topic=f"hub/{names.stray}/telemetry", payload=b'{"a":1}', received_at=NOW)
+    rejects.keep([Rejected(key=names.stray, message=stray, reason="device_unknown", detail=f"{word}-detail")])
 
 
 def _papers(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
     word = names.slug.removesuffix("-fleet")
     offered = {"fleet": fleet, "made_by": people[Role.MANAGER], "expires_at": timezone.now() + timedelta(days=1)}
-    Invitation.objects.create(digest=f"{word}-invited", name=f"{word}-guest", **offered)
-    ClaimCode.objects.create(digest=f"{word}-claimed", key=names.fresh, **offered)
+    Invitation.objects.create(id=names.invitation, digest=f"{word}-invited", name=f"{word}-guest", **offered)
+    ClaimCode.objects.create(id=names.code, digest=f"{word}-claimed", key=names.fresh, **offered)
+    papers = {"user": people[Role.MANAGER], "created": timezone.now(), "expiry": offered["expires_at"]}
+    shown = [Device.objects.get(key=names.key).pk]
     Token.objects.bulk_create(
         [
+            Token(digest=f"{word}-digest", token_key=names.token, name=f"{word}-token-name", **papers),
             Token(
-                digest=f"{word}-digest",
-                token_key=names.token,
-                user=people[Role.MANAGER],
-                name=f"{word}-token-name",
-                created=timezone.now(),
-                expiry=None,
-            )
+                digest=f"{word}-shown", token_key=names.share, name=f"{word}-share-name", access="read", link=True,
+                devices=shown, **papers,
+            ),
         ]
-    )
+    )  # fmt: skip
 
 
 def _member(fleet: Fleet, username: str, role: Role) -> User:

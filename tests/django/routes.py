@@ -12,7 +12,9 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
+from django.core.files.base import ContentFile
 from django.test import Client
+from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
@@ -44,6 +46,14 @@ PARAMETERS: Final = {
     "slug": Slot("slug"),
     "username": Slot("username"),
     "token": Slot("token"),
+    "code": Slot("code"),
+    "invitation": Slot("invitation"),
+    "invitation code": Slot("secret"),
+    "share": Slot("share"),
+    "secret": Slot("secret"),
+    # What is not registered is called as a device would be.
+    "api:claim-unclaimed key": Slot("stray"),
+    "claim-unclaimed key": Slot("stray"),
 }
 # What stands for a parameter of a query: of the API's, by the schema; pages are asked with all that name something.
 QUERIES: Final[dict[str, Any]] = {
@@ -66,6 +76,11 @@ QUERIES: Final[dict[str, Any]] = {
     "reason": "not_json",
     "mode": "all",
     "since_s": 60,
+    "action": "device",
+    "by": Slot("username"),
+    "since": 0,
+    "until": NOW + 10_000,
+    "dry_run": "false",
 }
 # What stands for a field of a body of the API: by its name, or by that of its shape with it.
 FIELDS: Final[dict[str, Any]] = {
@@ -75,7 +90,16 @@ FIELDS: Final[dict[str, Any]] = {
     "fleets": Slot("slug", listed=True),
     "devices": Slot("key", listed=True),
     "expires_in_s": 3600,
+    "lasts_s": 3600,
+    "model": "model",
+    "replay": True,
     "DeviceAsked.key": Slot("fresh"),
+    "FleetAsked.slug": Slot("fresh"),
+    "FleetAsked.manager": Slot("username"),
+    "TokenAsked.code": "000000",
+    "ClaimAsked.code": "not the right one",
+    "ClaimAsked.key": Slot("key"),
+    "CodeAsked.key": Slot("key"),
     "CommandAsked.key": "once",
     "CommandAsked.name": "relay",
     "name": "renamed",
@@ -107,12 +131,52 @@ FORMS: Final[dict[str, list[dict[str, Any]]]] = {
     "add-device": [{"key": Slot("fresh"), "name": "new", "fleet": Slot("slug")}],
     "replay-rejects": [{"id": Slot("pk")}, {"device": Slot("key"), "reason": "not_json"}],
     "discard-rejects": [{"id": Slot("pk")}, {"device": Slot("key"), "reason": "not_json"}],
+    "make-code": [{"fleet": Slot("slug"), "lasts": "3600", "key": Slot("key")}],
+    "revoke-code": [{}],
+    "add-table": [{"fleet": Slot("slug"), "file": Slot("table")}],
+    "claim-unclaimed": [{"fleet": Slot("slug"), "name": "new"}],
     "mark-bad": [{"start": "2026-09-21T14:13:20", "end": "2026-09-21T14:13:21", "metric": "", "reason": "why"}],
     "undo-repair": [{}],
     "new-secret": [{}],
+    "make-fleet": [{"name": "new", "slug": Slot("fresh"), "manager": Slot("username")}],
+    "admit": [{"user": Slot("username"), "role": "operator"}],
+    "dismiss": [{"user": Slot("username")}],
+    "invite": [{"role": "viewer", "name": "new", "days": "7"}],
+    "revoke-invitation": [{}],
+    "invitation": [{}],
+    "except-for": [{"user": Slot("username"), "role": "operator"}],
+    "end-exception": [{"user": Slot("username")}],
+    "share-devices": [{"devices": Slot("key"), "name": "new", "lasts": "24"}],
+    "revoke-share": [{}],
+    "tokens": [
+        {
+            "name": "new",
+            "access": "read",
+            "fleets": Slot("slug"),
+            "devices": Slot("key"),
+            "days": "1",
+            "password": Slot("password"),
+        }
+    ],
+    "revoke-token": [{}],
+    "change-password": [
+        {"old_password": Slot("password"), "new_password1": "another one there", "new_password2": "another one there"}
+    ],
 }
 
 
+# What does tell whether a name is taken, and why it has to.
+TELLING: Final = {
+    "api:members body user": "a manager admits whoever has an account, by name",
+    "admit body user": "the same",
+    "api:device-roles body user": "the same, for a device",
+    "except-for body user": "the same",
+    "api:claims body key": "keys are names at the broker, one of each in the whole hub",
+    "make-code body key": "the same",
+    "api:bulk body table": "the same",
+}
+# What an address takes for a device that is called like it: it is the device's own address that is asked.
+NAMESAKES: Final = {"api:bulk": ("GET", "PATCH", "DELETE")}
 SENDING: Final = ("POST", "PUT", "PATCH")
 
 
@@ -174,11 +238,14 @@ def described(route: Route, method: str) -> dict[str, Any]:
     return found
 
 
+@cache
 def methods(route: Route, root: Client) -> tuple[str, ...]:
     """Ask an address which methods it takes, by one that it does not. `root` may everything."""
-    path = route.path({name: slot.of(NOTHING) for name, slot in PARAMETERS.items()})
+    path = route.path({name: _parameter(route, name).of(NOTHING) for name in route.parameters})
     allowed = root.generic("BREW", path).headers.get("Allow", "GET, POST")
-    return tuple(method for method in allowed.split(", ") if method not in ("OPTIONS", "HEAD"))
+    return tuple(
+        each for each in allowed.split(", ") if each not in ("OPTIONS", "HEAD", *NAMESAKES.get(route.name, ()))
+    )
 
 
 class Request(NamedTuple):
@@ -188,15 +255,23 @@ class Request(NamedTuple):
     path: str
     query: dict[str, Any]
     body: dict[str, Any] | None
-    form: bool
+    kind: str = MULTIPART_CONTENT
 
     def sent(self, client: Client) -> Any:
         """Send it, and return the answer."""
         if self.body is None:
             return client.generic(self.method, self.target)
-        if self.form:
-            return client.generic(self.method, self.target, urlencode(self.body), "application/x-www-form-urlencoded")
-        return client.generic(self.method, self.target, json.dumps(self.body), "application/json")
+        return client.generic(self.method, self.target, self._content(self.body), self.kind)
+
+    def _content(self, body: dict[str, Any]) -> Any:
+        match self.kind:
+            case "application/json":
+                return json.dumps(body)
+            case "text/csv":
+                return "".join(map(str, body.values()))
+            case _:
+                file = {"file": ContentFile(body["file"], "table.csv")} if "file" in body else {}
+                return encode_multipart(BOUNDARY, body | file)
 
     @property
     def target(self) -> str:
@@ -229,10 +304,10 @@ class Case(NamedTuple):
                 for name, value in given.items()
             }
 
-        address = {name: _known(PARAMETERS, name, f"the address {self.route}") for name in self.route.parameters}
+        address = {name: _parameter(self.route, name) for name in self.route.parameters}
         body = None if self.body is None else filled("body", self.body)
         path = self.route.path(filled("path", address))
-        return Request(self.method, path, filled("query", self.query), body, form=not self.route.is_api)
+        return Request(self.method, path, filled("query", self.query), body, _kind(self.route, self.method))
 
     @property
     def by_address(self) -> bool:
@@ -296,11 +371,27 @@ def _bodies(route: Route, method: str) -> Iterator[dict[str, Any] | None]:
         yield None
     elif not route.is_api:
         yield from _known(FORMS, route.name, f"a form that is sent to {route}")
+    elif _kind(route, method) == "text/csv":
+        yield {"table": Slot("table")}
     elif "requestBody" in (known := described(route, method)):
         name = known["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         yield _body(name.removeprefix("Patched"))
     else:
         yield None
+
+
+def _kind(route: Route, method: str) -> str:
+    """Return as what a body is sent."""
+    if not route.is_api:
+        return MULTIPART_CONTENT
+    content = described(route, method).get("requestBody", {}).get("content", {})
+    return "text/csv" if "text/csv" in content else "application/json"
+
+
+def _parameter(route: Route, name: str) -> Slot:
+    """Return what stands for a parameter: at this address, or anywhere."""
+    slot: Slot = PARAMETERS.get(f"{route.name} {name}") or _known(PARAMETERS, name, f"the address {route}")
+    return slot
 
 
 def _body(shape: str) -> dict[str, Any]:

@@ -78,6 +78,12 @@ def test_a_body_of_a_megabyte_is_not_read(alice: User, api: Any) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
+@pytest.mark.parametrize("path", [URL, f"{URL}pump-1/frames/", "/api/v1/stream"])
+def test_more_parameters_than_anybody_needs_are_refused_like_all_else(path: str, alice: User, api: Any) -> None:
+    answer = api(alice).get(f"{path}?" + "&".join(f"p{number}=" for number in range(1001)))
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
 def test_who_manages_several_fleets_says_which(alice: User, brewery: Fleet, api: Any) -> None:
     brewery.memberships.create(user=alice, role="manager")
     assert api(alice).post(URL, {"key": "fan-1"}).json()["fields"] == {"fleet": "is missing"}

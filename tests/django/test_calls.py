@@ -245,6 +245,14 @@ def test_passwords_are_not_guessed_past_the_lock(alice: User, settings: Any) -> 
     assert by_rest(alice, "post", "tokens/", wrong)[0] == 429
 
 
+@pytest.mark.parametrize(("scheme", "begin"), [("ws", "http://"), ("wss", "https://")])
+def test_an_address_that_is_told_is_one_for_http(scheme: str, begin: str, alice: User) -> None:
+    message = Call(id="k", method="POST", path="fleets/greenhouse/claims/", body=msgspec.Raw(b"{}"))
+    who: Any = SimpleNamespace(pass_=permits.let_in(alice))
+    told = json.loads(bytes(calls.call(who, message, {**SCOPE, "scheme": scheme}).body))["url"]
+    assert told.startswith(f"{begin}testserver/api/v1/claim/#")
+
+
 # --- on the socket
 
 
@@ -327,6 +335,14 @@ class TestSocket:
                 assert (error["id"], error["code"], error["retry"]) == ("k", "unavailable", True)
             await live.say("call", id="k", method="PATCH", path="devices/pump-1/", body={"name": "x"})
             assert (await live.until("answer"))["status"] == 200
+
+    async def test_a_host_that_is_not_ours_is_told_so_and_costs_no_socket(self, alice: User) -> None:
+        async with signed_in(alice) as live:  # which comes without any
+            await live.say("call", id="k", method="POST", path="fleets/greenhouse/claims/", body={})
+            error = await live.until("err")
+            assert (error["id"], error["code"]) == ("k", "bad_message")
+            assert "ALLOWED_HOSTS" in error["message"]
+            await live.words()
 
     async def test_a_fault_of_ours_closes_the_socket_as_any_other(
         self, alice: User, pump: Device, monkeypatch: pytest.MonkeyPatch

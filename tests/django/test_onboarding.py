@@ -72,12 +72,13 @@ def test_pictures_of_codes_need_no_style_and_no_script(alice: User, greenhouse: 
 def test_open_codes_are_listed_and_revoked(alice: User, greenhouse: Fleet, charlie: User, brewery: Fleet) -> None:
     client, made = browser(alice), claims.make(alice, greenhouse, key="pump-9")[0]
     claims.make(charlie, brewery, key="kettle-9")
+    revoked_by = "/add/code/greenhouse/revoke/", {"code": made.pk}
     shown = client.get("/add/code/").content.decode()
     assert "pump-9" in shown
     assert "kettle-9" not in shown
-    revoked = client.post(f"/add/code/greenhouse/{made.pk}/revoke/", follow=True).content.decode()
+    revoked = client.post(*revoked_by, follow=True).content.decode()
     assert "The code was revoked" in revoked
-    assert "is gone" in client.post(f"/add/code/greenhouse/{made.pk}/revoke/", follow=True).content.decode()
+    assert "is gone" in client.post(*revoked_by, follow=True).content.decode()
 
 
 @pytest.mark.parametrize("wrong", [{"key": "Bad Key"}, {"key": "kettle"}, {"lasts": "5"}, {"fleet": "brewery"}])
@@ -144,8 +145,11 @@ def test_many_devices_are_a_managers_business(url: str, bob: User) -> None:
 def test_nobody_revokes_anothers_code(charlie: User, bob: User, alice: User, greenhouse: Fleet) -> None:
     made = claims.make(alice, greenhouse)[0]
     for user, status in ((bob, 403), (charlie, 404)):
-        assert browser(user).post(f"/add/code/greenhouse/{made.pk}/revoke/").status_code == status
-    assert browser(alice).get(f"/add/code/greenhouse/{made.pk}/revoke/").status_code == 405
+        assert browser(user).post("/add/code/greenhouse/revoke/", {"code": made.pk}).status_code == status
+    assert browser(alice).get("/add/code/greenhouse/revoke/").status_code == 405
+    for wrong in ("x", "-1", "9" * 19, "9" * 5000):
+        assert browser(alice).post("/add/code/greenhouse/revoke/", {"code": wrong}).status_code == 302
+        assert browser(alice).post("/rejects/replay/", {"id": wrong}).status_code == 302
     assert ClaimCode.objects.exists()
 
 

@@ -47,6 +47,20 @@ discard many                | DELETE api:rejects?device          | door   | none
 add a device                | POST   api:devices                 | door   | none  | none   | none     | yes     | yes
   the page for it           | GET    add-device                  | door   | none  | no     | no       | yes     | yes
   filled in                 | POST   add-device                  | door   | none  | no     | no       | yes     | yes
+add a table of devices      | POST   api:bulk                    | door   | none  | none   | none     | yes     | yes
+  the page for it           | GET    add-table                   | door   | none  | no     | no       | yes     | yes
+  filled in                 | POST   add-table                   | door   | none  | no     | no       | yes     | yes
+list claim codes            | GET    api:claims                  | door   | none  | no     | no       | yes     | yes
+  the page of them          | GET    make-code                   | door   | none  | no     | no       | yes     | yes
+see a claim code            | GET    api:claim-code              | door   | none  | no     | no       | yes     | yes
+make one                    | POST   api:claims                  | door   | none  | no     | no       | yes     | yes
+  on the page               | POST   make-code                   | door   | none  | no     | no       | yes     | yes
+revoke it                   | DELETE api:claim-code              | door   | none  | no     | no       | yes     | yes
+  on the page               | POST   revoke-code                 | door   | none  | no     | no       | yes     | yes
+see who is not registered   | GET    api:unclaimed               | door   | no    | no     | no       | no      | yes
+  the page of them          | GET    unclaimed                   | door   | no    | no     | no       | no      | yes
+register a publisher        | POST   api:claim-unclaimed         | door   | no    | no     | no       | no      | yes
+  on the page               | POST   claim-unclaimed             | door   | no    | no     | no       | no      | yes
 change, move, disable it    | PATCH  api:device                  | door   | none  | no     | no       | yes     | yes
 give it a new secret        | POST   api:rotate                  | door   | none  | no     | no       | yes     | yes
   on its page               | POST   new-secret                  | door   | none  | no     | no       | yes     | yes
@@ -61,6 +75,33 @@ change its limits           | PATCH  api:fleet                   | door   | none
 list its members            | GET    api:members                 | door   | none  | no     | no       | yes     | yes
 admit a member              | POST   api:members                 | door   | none  | no     | no       | yes     | yes
 dismiss a member            | DELETE api:member                  | door   | none  | no     | no       | yes     | yes
+see a fleet's people        | GET    people                      | door   | none  | no     | no       | yes     | yes
+  admit there               | POST   admit                       | door   | none  | no     | no       | yes     | yes
+  dismiss there             | POST   dismiss                     | door   | none  | no     | no       | yes     | yes
+list invitations            | GET    api:invitations             | door   | none  | no     | no       | yes     | yes
+invite somebody             | POST   api:invitations             | door   | none  | no     | no       | yes     | yes
+  on the page               | POST   invite                      | door   | none  | no     | no       | yes     | yes
+revoke an invitation        | DELETE api:invitation              | door   | none  | no     | no       | yes     | yes
+  on the page               | POST   revoke-invitation           | door   | none  | no     | no       | yes     | yes
+list roles for a device     | GET    api:device-roles            | door   | none  | no     | no       | yes     | yes
+give one                    | POST   api:device-roles            | door   | none  | no     | no       | yes     | yes
+  on its page               | POST   except-for                  | door   | none  | no     | no       | yes     | yes
+end it                      | DELETE api:device-role             | door   | none  | no     | no       | yes     | yes
+  on its page               | POST   end-exception               | door   | none  | no     | no       | yes     | yes
+list share links            | GET    api:shares                  | door   | none  | none   | none     | yes     | yes
+share a device              | POST   api:shares                  | door   | none  | no     | no       | yes     | yes
+  on the pages              | POST   share-devices               | door   | none  | none   | none     | yes     | yes
+revoke a share link         | DELETE api:share                   | door   | none  | none   | none     | yes     | yes
+  on the pages              | POST   revoke-share                | door   | none  | none   | none     | yes     | yes
+read the audit              | GET    api:audit                   | door   | none  | none   | none     | yes     | yes
+  its page                  | GET    audit                       | door   | none  | no     | no       | yes     | yes
+make a fleet                | POST   api:fleets                  | door   | no    | no     | no       | no      | yes
+  on the page               | POST   make-fleet                  | door   | no    | no     | no       | no      | yes
+see one's account           | GET    account                     | door   | none  | yes    | yes      | yes     | yes
+see one's tokens            | GET    tokens                      | door   | none  | yes    | yes      | yes     | yes
+make a token                | POST   tokens                      | door   | none  | yes    | yes      | yes     | none
+revoke one on the page      | POST   revoke-token                | door   | none  | none   | none     | yes     | none
+change one's password       | POST   change-password             | door   | none  | yes    | yes      | yes     | none
 list one's own tokens       | GET    api:tokens                  | door   | none  | none   | none     | yes     | none
 revoke a token of one's own | DELETE api:token                   | door   | none  | none   | none     | yes     | none
 what the database takes     | GET    api:storage                 | door   | no    | no     | no       | no      | yes
@@ -79,6 +120,13 @@ ELSEWHERE: Final = {
     "/readyz": "for supervisors",
     "/metrics": "for Prometheus",
     "/favicon.ico": "for everybody",
+    "api:claim": "takes a code, not a role: test_claims.py",
+    "invitation": "takes a link, not a role: test_invitations.py",
+    "share": "takes a link, not a role: test_shares.py",
+    "shared-device": "the same",
+    "shared-state": "the same",
+    "GET make-fleet": "shows nothing of a fleet: test_people.py",
+    "GET change-password": "shows nothing of a fleet: test_people.py",
 }
 
 

@@ -14,7 +14,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
 
-from devices.models import Token
 from tests.django import canaries
 from tests.django.routes import Request
 
@@ -50,12 +49,13 @@ class Visitor:
 
     handler: Any = None
 
-    def __init__(self, user: User | None, *, program: bool = False) -> None:
-        headers = {"authorization": f"Token {Token.objects.create(user)[1]}"} if program else None
+    def __init__(self, user: User | None, *, secret: str = "") -> None:
+        """`secret`: of a token; else they come with a session."""
+        headers = {"authorization": f"Token {secret}"} if secret else None
         self.client = Client(headers=headers, raise_request_exception=False)
         # A handler loads the middleware anew for each client: one is enough.
         Visitor.handler = self.client.handler = Visitor.handler or self.client.handler
-        if user and not program:
+        if user and not secret:
             self.client.force_login(user, backend=settings.AUTHENTICATION_BACKENDS[-1])
         self._cookies = self.client.cookies.output(header="", sep=";")
 
