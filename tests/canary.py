@@ -30,7 +30,7 @@ POLL_S: Final = 0.1
 LARGEST: Final = 50_000_000
 
 # Files that are there to hold a secret. Only their owner may read them.
-KEPT: Final = ("own.json", "sign-in.json", "secret_key", "redis.conf")
+KEPT: Final = ("own.json", "sign-in.json", "secret_key", "redis.conf", "token.txt")
 # Who the devices of tests are; the documentation shows devices' secrets in these commands, too.
 DEVICES: Final = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr")
 # The tests' own clients. What they say of themselves is not the hub's.
@@ -60,7 +60,10 @@ def plant() -> None:
 def marked(make: Callable[..., str]) -> Callable[..., str]:
     @wraps(make)
     def made(*args: Any, **kwargs: Any) -> str:
-        return make(*args, **kwargs)[: -len(MARK)] + MARK
+        text = make(*args, **kwargs)
+        if sys._getframe(1).f_globals["__name__"].startswith("telemetry_hub"):
+            return text  # it names a command, so that none is done twice: no secret
+        return text[: -len(MARK)] + MARK
 
     return made
 

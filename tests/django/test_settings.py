@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import structlog
@@ -304,3 +305,11 @@ def test_no_text_is_obeyed_by_a_terminal(text: str, shown: str) -> None:
 def test_secrets_do_not_reach_the_log() -> None:
     line = written(mqtt_password="hush", url="mqtt://bridge:hush@host", authorization="Token hush")
     assert "hush" not in line
+
+
+@pytest.mark.parametrize("level", get_args(env.LogLevel))
+def test_no_level_logs_what_is_in_pages_and_statements(level: env.LogLevel) -> None:
+    told = logs.configure(level)
+    assert told["root"]["level"] == level
+    for name in ("django.template", "django.db.backends"):
+        assert told["loggers"][name]["level"] in ("WARNING", "ERROR")
