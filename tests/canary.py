@@ -30,9 +30,9 @@ POLL_S: Final = 0.1
 LARGEST: Final = 50_000_000
 
 # Files that are there to hold a secret. Only their owner may read them.
-KEPT: Final = ("own.json", "sign-in.json", "secret_key", "redis.conf", "token.txt")
-# Who the devices of tests are; the documentation shows devices' secrets in these commands, too.
-DEVICES: Final = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr")
+KEPT: Final = ("own.json", "sign-in.json", "secret_key", "redis.conf", "token.txt", "credentials.json")
+# Programs of others that play devices and visitors, as the documentation shows them to people.
+OTHERS: Final = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "curl")
 # The tests' own clients. What they say of themselves is not the hub's.
 CLIENTS: Final = ("websockets.client", "httpcore", "httpx", "hypothesis")
 
@@ -126,7 +126,7 @@ def _started(event: str, args: Any) -> None:
 
 
 def _command(words: list[str]) -> None:
-    if words and Path(words[0]).name not in DEVICES:
+    if words and Path(words[0]).name not in OTHERS:
         search(f"command line of {words[0]}", " ".join(words))
 
 
