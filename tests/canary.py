@@ -30,11 +30,12 @@ POLL_S: Final = 0.1
 LARGEST: Final = 50_000_000
 
 # Files that are there to hold a secret. Only their owner may read them.
-KEPT: Final = ("own.json", "sign-in.json", "secret_key", "redis.conf", "token.txt", "credentials.json")
+KEPT: Final = ("own.json", "sign-in.json", "secret_key", "redis.conf", "token.txt", "credentials.json", "hub.json")
 # Programs of others that play devices and visitors, as the documentation shows them to people.
 OTHERS: Final = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "curl")
 # The tests' own clients. What they say of themselves is not the hub's.
-CLIENTS: Final = ("websockets.client", "httpcore", "httpx", "hypothesis")
+CLIENTS: Final = ("websockets.client", "httpcore", "httpx")
+_OF_CLIENTS: Final = re.compile(rf"^.* logger=({'|'.join(map(re.escape, CLIENTS))})\S* .*$", re.MULTILINE)
 
 
 def _forms(text: str) -> Iterator[bytes]:
@@ -112,6 +113,11 @@ class Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not record.name.startswith(CLIENTS):
             search(f"log of {record.name}", self.format(record))
+
+
+def output(said: str) -> None:
+    """Search what was written in this process."""
+    search("output", _OF_CLIENTS.sub("", said))
 
 
 def commands() -> None:
