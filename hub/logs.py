@@ -58,7 +58,8 @@ def configure(level: "LogLevel" = "INFO") -> dict[str, Any]:
 
     Some packages tell at INFO what interests only whoever looks for a fault, and asked for DEBUG.
     """
-    quiet = level if level in ("DEBUG", "ERROR") else "WARNING"
+    silent = "ERROR" if level == "ERROR" else "WARNING"
+    quiet = "DEBUG" if level == "DEBUG" else silent
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -85,8 +86,8 @@ def configure(level: "LogLevel" = "INFO") -> dict[str, Any]:
         "loggers": {
             "django": {"handlers": [], "propagate": True, "level": level},
             # DEBUG would tell statements and pages with all that is in them, secrets as well.
-            "django.db.backends": {"level": "WARNING"},
-            "django.template": {"level": "WARNING"},
+            "django.db.backends": {"level": silent},
+            "django.template": {"level": silent},
             "django.server": {"handlers": [], "propagate": True, "level": level},
             "django.channels.server": {"handlers": [], "propagate": True, "level": quiet},
             "daphne": {"level": quiet},  # INFO tells each start-up step

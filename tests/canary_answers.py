@@ -19,8 +19,13 @@ from tests import canary
 SHOWN_ONCE: Final = (
     ("POST", r"/api/v1/devices/", "a device was made"),
     ("POST", r"/api/v1/devices/[^/]+/rotate/", "a device got a new secret"),
+    ("POST", r"/api/v1/devices/bulk/", "devices were made from a table"),
+    ("POST", r"/api/v1/claim/", "a device came with its claim code"),
+    ("POST", r"/api/v1/unclaimed/[^/]+/claim/", "a device was claimed that had published before"),
     ("POST", r"/api/v1/tokens/", "a token was made"),
     ("POST", r"/add/", "the page of a device that was made"),
+    ("POST", r"/add/table/", "the page of devices that were made from a table"),
+    ("POST", r"/unclaimed/[^/]+/claim/", "the page of a device that was claimed"),
     ("POST", r"/devices/[^/]+/secret/", "the page of a device's new secret"),
     ("GET", r"/admin/devices/device/(\d+/change/)?", "what the admin says after making a device, or its new secret"),
 )

@@ -60,7 +60,7 @@ class Watch:
         report = yield
         os.environ["PYTEST_CURRENT_TEST"] = item.nodeid
         if report.passed:  # a failure repeats the test's own source
-            canary.search("output", report.capstdout + report.capstderr)
+            canary.output(report.capstdout + report.capstderr)
         return report
 
     @pytest.hookimpl(trylast=True)

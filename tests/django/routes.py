@@ -132,7 +132,7 @@ FORMS: Final[dict[str, list[dict[str, Any]]]] = {
     "replay-rejects": [{"id": Slot("pk")}, {"device": Slot("key"), "reason": "not_json"}],
     "discard-rejects": [{"id": Slot("pk")}, {"device": Slot("key"), "reason": "not_json"}],
     "make-code": [{"fleet": Slot("slug"), "lasts": "3600", "key": Slot("key")}],
-    "revoke-code": [{}],
+    "revoke-code": [{"code": Slot("code")}],
     "add-table": [{"fleet": Slot("slug"), "file": Slot("table")}],
     "claim-unclaimed": [{"fleet": Slot("slug"), "name": "new"}],
     "mark-bad": [{"start": "2026-09-21T14:13:20", "end": "2026-09-21T14:13:21", "metric": "", "reason": "why"}],

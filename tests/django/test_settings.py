@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import structlog
@@ -314,3 +315,11 @@ def test_what_a_link_opens_does_not_reach_the_log(path: str) -> None:
     line = written(text=f"Not Found: {path}")
     assert "hush" not in line
     assert "[hidden]" in line
+
+
+@pytest.mark.parametrize("level", get_args(env.LogLevel))
+def test_no_level_logs_what_is_in_pages_and_statements(level: env.LogLevel) -> None:
+    told = logs.configure(level)
+    assert told["root"]["level"] == level
+    for name in ("django.template", "django.db.backends"):
+        assert told["loggers"][name]["level"] in ("WARNING", "ERROR")

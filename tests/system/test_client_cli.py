@@ -185,6 +185,7 @@ def test_a_command_that_nobody_took_is_not_done(anywhere: Hub, new_device: NewDe
         (["watch", "--fleet", "nowhere"], {}, 4, "nowhere"),
         (["send", "nobody", "relay"], {}, 4, "There is no device 'nobody'"),
         (["watch", "pump-1"], {"HUB_TOKEN": "wrong"}, 4, "the token is wrong or expired"),
+        (["watch", "pump-1", "--token", "wrong"], {}, 4, "the token is wrong or expired"),
         (
             ["watch", "pump-1", "--wait", "0"],
             {"HUB_URL": "http://127.0.0.1:9"},
@@ -238,8 +239,8 @@ def test_the_package_has_all_that_it_needs_when_it_is_installed(anywhere: Hub, t
     only_websockets.mkdir()
     (only_websockets / "websockets").symlink_to(Path(websockets.__file__).parent)
     ended = subprocess.run(
-        [home / "bin" / "telemetry-hub", "watch", "nobody", "--hub", anywhere.url, "--token", anywhere.token()],
-        env={"PYTHONPATH": str(only_websockets), "NO_PROXY": "*"},
+        [home / "bin" / "telemetry-hub", "watch", "nobody", "--hub", anywhere.url],
+        env={"PYTHONPATH": str(only_websockets), "NO_PROXY": "*", "HUB_TOKEN": anywhere.token()},
         capture_output=True,
         text=True,
         check=False,

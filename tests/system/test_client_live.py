@@ -1,6 +1,7 @@
 """The Python client against the real hub: complete through cuts, slow without harm, honest about what it knows."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -60,6 +61,17 @@ async def test_history_and_live_come_in_one_stream(anywhere: Hub, new_device: Ne
             ]
             assert abs(rows[-1].time - datetime.now(UTC)) < timedelta(minutes=1)
             assert watch.cursor == {device.key: 4}
+
+
+@both
+async def test_a_program_that_logs_everything_does_not_log_its_token(
+    anywhere: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with connected(anywhere):
+        logging.getLogger("a.program").debug("it is connected")
+    assert "it is connected" in caplog.text
+    assert anywhere.token() not in caplog.text
 
 
 @both

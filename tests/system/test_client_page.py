@@ -24,10 +24,12 @@ def program() -> str:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(folder: Path, url: str, token: str, *devices: str) -> Iterator[subprocess.Popen[bytes]]:
     """The program, printing to a file."""
     (folder / "follow.py").write_text(program(), encoding="utf-8")
-    command = [sys.executable, folder / "follow.py", *arguments]
+    (folder / "token.txt").write_text(token, encoding="utf-8")
+    (folder / "token.txt").chmod(0o600)
+    command = [sys.executable, folder / "follow.py", url, folder / "token.txt", *devices]
     with (folder / "printed").open("w") as out:
         client = subprocess.Popen(command, stdout=out, env=os.environ | PLAIN)
         try:

@@ -242,6 +242,7 @@ def test_simulate_with_given_credentials_needs_no_database(
 ) -> None:
     asyncio.run(stand.reconcile(PUMP))
     file = tmp_path / "credentials.json"
+    file.touch(mode=0o600)
     file.write_text(json.dumps([{"key": PUMP.key, "secret": PUMP.secret, "mqtt": {"host": "elsewhere"}}]))
     where = ["--host", "127.0.0.1", "--port", str(stand.service.port)]
     call_command("simulate", "--credentials", str(file), "--rate", "20", "--for", "0.5", *where)
@@ -269,6 +270,7 @@ def test_simulate_does_not_take_a_device_of_another_fleet() -> None:
 @pytest.mark.parametrize(("content", "why"), [("[", "truncated"), ('[{"key": "a", "secret": 4711}]', "secret")])
 def test_a_mistaken_file_of_credentials_is_explained(tmp_path: Path, content: str, why: str) -> None:
     file = tmp_path / "credentials.json"
+    file.touch(mode=0o600)
     file.write_text(content)
     with pytest.raises(CommandError, match=why) as mistaken:
         call_command("simulate", "--credentials", str(file))

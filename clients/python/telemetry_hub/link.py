@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -43,6 +44,9 @@ BURST: Final = 100
 RATE: Final = 40.0
 # The hub's largest message: summaries of 200 devices, each with up to 500 metrics.
 MAX_BYTES: Final = 16 * 2**20
+# At DEBUG the package tells each header, and the token with it.
+_logger: Final = logging.getLogger("telemetry_hub.socket")
+_logger.setLevel(logging.INFO)
 TICK_S: Final = 1.0
 
 PATH: Final = "/ws/v1/live/"
@@ -142,6 +146,7 @@ class Link:
                 ping_interval=None,  # the protocol has its own, which asks the hub and not only the server before it
                 close_timeout=CLOSE_S,
                 max_size=MAX_BYTES,
+                logger=_logger,
             ) as socket:
                 return await self._use(socket)
         except InvalidStatus as error:
