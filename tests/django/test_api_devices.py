@@ -22,10 +22,11 @@ def keys(answer: Any) -> list[str]:
 
 def test_a_new_device_gets_its_secret_and_where_to_connect(alice: User, api: Any, settings: Any) -> None:
     settings.MQTT_PUBLIC_HOST, settings.MQTT_PUBLIC_PORT = "mqtt.example.org", 8883
+    settings.MQTT_PUBLIC_TLS = True
     answer = api(alice).post(URL, {"key": "fan-1", "name": "Fan"})
     assert answer.status_code == 201
     made = answer.json()
-    assert made["mqtt"] == {"host": "mqtt.example.org", "port": 8883, "username": "fan-1"}
+    assert made["mqtt"] == {"host": "mqtt.example.org", "port": 8883, "tls": True, "username": "fan-1"}
     device = Device.objects.get(key="fan-1")
     assert (device.fleet.slug, device.name, sealing.unseal(device.secret_box)) == ("greenhouse", "Fan", made["secret"])
 
