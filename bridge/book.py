@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bridge.accounts import Account, Accounts
 from devices import registry
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from bridge.threads import Threads
 
 logger = logging.getLogger(__name__)
+
+# New accounts in one go: where there are many, Mosquitto takes about a second for them.
+AT_ONCE: Final = 50
 
 OpenAccounts: TypeAlias = Callable[[], AbstractAsyncContextManager[Accounts]]
 
@@ -34,19 +37,28 @@ class Book:
         await self._threads.run(registry.complete)
         self.directory = await self._threads.run(registry.directory)
 
-    async def bring_accounts_up_to_date(self, *, whole: bool) -> None:
-        """Tell the broker what changed since the last time, or the whole truth."""
+    async def bring_accounts_up_to_date(self, *, whole: bool) -> bool:
+        """Tell the broker what changed since the last time, or the whole truth; whether that was all of it.
+
+        Of many new accounts only some are made at once: whoever loses theirs meanwhile does not wait for the others.
+        """
         if self._open_accounts is None:
-            return
+            return True
         versions = await self._threads.run(registry.account_versions)
         if whole or self.known is None:
             await self._reconcile()
         elif versions != self.known:
-            changed = [key for key, version in versions.items() if self.known.get(key) != version]
-            gone = [key for key in self.known if key not in versions]
+            known = self.known
+            gone = [key for key in known if key not in versions]
+            changed = [key for key, version in versions.items() if known.get(key, version) != version]
+            new = [key for key in versions if key not in known]
             async with self._open_accounts() as accounts:
-                await accounts.apply(await self._accounts(changed), gone)
+                await accounts.apply(await self._accounts([*changed, *new[:AT_ONCE]]), gone)
+            later = set(new[AT_ONCE:])
+            self.known = {key: version for key, version in versions.items() if key not in later}
+            return not later
         self.known = versions
+        return True
 
     async def _reconcile(self) -> None:
         assert self._open_accounts is not None

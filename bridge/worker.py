@@ -261,7 +261,8 @@ class Worker:
             whole = time.monotonic() - reconciled_at >= RECONCILE_S
             try:
                 await self.reload()
-                await self.book.bring_accounts_up_to_date(whole=whole)
+                if not await self.book.bring_accounts_up_to_date(whole=whole):
+                    self._registry_news.set()
             except Exception as error:  # noqa: BLE001  brokers fail in many ways, databases in one: look again
                 logger.warning("cannot bring the broker's accounts up to date: %s; trying again", error)
                 reconciled_at = float("-inf")
