@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import messages
@@ -76,8 +77,12 @@ class ChangePasswordView(PasswordChangeView):
 
     http_method_names = ["get", "post"]
     template_name = "dashboard/change_password.html"
-    form_class = ChangePassword
+    form_class: type[ChangePassword] = ChangePassword
     success_url = reverse_lazy("account")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        """Have the old password asked for as at the door."""
+        return {**super().get_form_kwargs(), "knows": partial(_knows, self.request)}
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         """Change it."""
@@ -97,12 +102,7 @@ def _own(user: User) -> Any:  # noqa: ANN401  a query set of a model without typ
 
 def _made(request: HttpRequest, form: MakeToken) -> tuple[Token, str]:
     user, asked = cast("User", request.user), form.cleaned_data
-    try:
-        # As at the door: too many wrong ones lock out for a while.
-        found = authenticate(request, username=user.get_username(), password=asked["password"])
-    except HalfWay as half:
-        found = half.user  # the password was right; the code of this session was asked for when it began
-    if found != user:
+    if not _knows(request, asked["password"]):
         raise Refusal("wrong_password", "The password is wrong.")
     return tokens.make(
         user,
@@ -112,3 +112,12 @@ def _made(request: HttpRequest, form: MakeToken) -> tuple[Token, str]:
         devices=list(asked["devices"]) if asked["fleets"] or asked["devices"] else None,
         lasts=timedelta(days=asked["days"]),
     )
+
+
+def _knows(request: HttpRequest, password: str) -> bool:
+    """Whether this is the password of who is signed in. As at the door, too many wrong ones lock out for a while."""
+    user = cast("User", request.user)
+    try:
+        return authenticate(request, username=user.get_username(), password=password) == user
+    except HalfWay:
+        return True  # the code of this session was asked for when it began

@@ -14,6 +14,7 @@ from devices.history import repairs
 from devices.models import Device, DeviceRole, Fleet, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from django.db.models import QuerySet
@@ -46,7 +47,21 @@ class NewPerson(Dressed, PersonForm):
 
 
 class ChangePassword(Dressed, PasswordChangeForm):
-    """The old password, and a new one by the rules, which are shown before they are broken."""
+    """The old password, and a new one by the rules, which are shown before they are broken.
+
+    knows   whether this is the password: as it is asked for at the door, where wrong ones are counted
+    """
+
+    def __init__(self, *args: Any, knows: Callable[[str], bool], **kwargs: Any) -> None:  # noqa: ANN401  Django's own
+        super().__init__(*args, **kwargs)
+        self._knows = knows
+
+    def clean_old_password(self) -> str:
+        """Refuse a wrong one."""
+        given: str = self.cleaned_data["old_password"]
+        if not self._knows(given):
+            raise forms.ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
+        return given
 
 
 class MakeToken(Dressed, forms.Form):

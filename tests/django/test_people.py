@@ -267,6 +267,17 @@ def test_guessing_the_password_at_an_open_page_locks_it_out(alice: User, setting
     assert not Token.objects.exists()
 
 
+def test_guessing_the_old_password_at_an_open_page_locks_it_out_too(alice: User, settings: Any) -> None:
+    settings.AXES_FAILURE_LIMIT = 2
+    page = browser(alice)
+    new = {"new_password1": "a long new one 7", "new_password2": "a long new one 7"}
+    for _ in range(2):
+        page.post("/account/password/", new | {"old_password": "guess"})
+    assert page.post("/account/password/", new | {"old_password": PASSWORD}).status_code == 429
+    alice.refresh_from_db()
+    assert alice.check_password(PASSWORD)
+
+
 def test_a_token_is_revoked_and_nobody_revokes_another_s(alice: User, bob: User, pump: Device) -> None:
     made, secret = tokens.make(alice, "laptop")
     client = APIClient(headers={"Authorization": f"Token {secret}"})
