@@ -18,7 +18,7 @@ from tests import services
 
 JS_TESTS = "tests/js"
 # Side by side, since the one computes and the other mostly waits: for services, pages and clocks.
-LANES = (("tests/core", "tests/django"), ("tests/browser", "tests/system"))
+LANES = (("tests/browser", "tests/core", "tests/django"), ("tests/system",))
 
 
 class Command(BaseCommand):
