@@ -27,6 +27,10 @@ SHOWN_ONCE: Final = (
     ("POST", r"/add/table/", "the page of devices that were made from a table"),
     ("POST", r"/unclaimed/[^/]+/claim/", "the page of a device that was claimed"),
     ("POST", r"/devices/[^/]+/secret/", "the page of a device's new secret"),
+    ("POST", r"/api/v1/shares/", "a share link was made"),
+    ("POST", r"/shares/", "the page of a share link that was made"),
+    ("POST", r"/tokens/", "the page of a token that was made"),
+    ("GET", r"/share/[^/]+/.*", "a link's own pages know the link by which they were asked for"),
     ("GET", r"/admin/devices/device/(\d+/change/)?", "what the admin says after making a device, or its new secret"),
 )
 # The same over the live socket: what REST calls a secret when it has made one.

@@ -18,7 +18,7 @@ hypothesis.settings.load_profile("hub")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What is shortened so that it can run each time, at its whole length."""
-    parser.addoption("--full", action="store_true", help="let absences of pages last as long as people are away")
+    parser.addoption("--full", action="store_true", help="what is shortened otherwise, at its whole length")
     parser.addoption("--canary", action="store_true", help="mark every secret, and search the whole run for the mark")
 
 

@@ -129,12 +129,14 @@ def test_the_doctor_connects_as_devices_are_told_to(settings: Settings, tmp_path
 
 
 @pytest.fixture
-def data(tmp_path: Path, settings: Settings) -> Path:
+def data(tmp_path: Path, settings: Settings) -> Iterator[Path]:
     settings.HUB_DATA = tmp_path / "data"
     settings.HUB_DATA.mkdir(mode=0o700)
     for name in inspection.KEYS:
         (settings.HUB_DATA / name).touch(mode=0o600)
-    return Path(settings.HUB_DATA)
+    yield Path(settings.HUB_DATA)
+    for name in inspection.KEYS:
+        (settings.HUB_DATA / name).chmod(0o600)
 
 
 def test_a_folder_of_its_owners_alone_is_well(data: Path) -> None:
