@@ -79,6 +79,12 @@ class Live:
             if all(message.get(name) == value for name, value in wanted.items()):
                 return message
 
+    def command_state(self, command: str, state: str) -> Message:
+        """What was said of a command when it came to this state: where the bridge is quick, before its `ok`."""
+        wanted = {"type": "cmd_state", "command": command, "state": state}
+        heard = (message for message in self.heard if wanted.items() <= message.items())
+        return next(heard, None) or self.until(**wanted)
+
     def row(self, device: str, **values: Any) -> list[Any]:
         """The next row of this device that has these values: [seq, ts, values, flags]."""
         while True:

@@ -218,12 +218,12 @@ def order_and_answer(hub: Hub, device: Device, by: str, heard: Callable[[], Any]
             cid = hub.ask("POST", f"devices/{device.key}/commands/", json={"name": "led", "args": True})["id"]
         order = heard()
         assert order == (f"hub/{device.key}/cmd/led/{cid}", "on", False)
-        assert live.until(type="cmd_state", command=cid, state="sent")["proof"]
+        assert live.command_state(cid, "sent")["proof"]
         if say is None:
             Tools(hub, device).publish(f"ack/{cid}", "ok")
         else:
             say(f"ack/{cid}", "ok")
-        told = live.until(type="cmd_state", command=cid, state="succeeded")
+        told = live.command_state(cid, "succeeded")
     assert (told["device"], told["name"], told["by"]) == (device.key, "led", hub.user)
     log = events(hub, cid)
     assert [entry[0] for entry in log] == ["queued", "sent", "succeeded"]
@@ -262,13 +262,13 @@ def test_an_offline_devices_command_waits_and_is_sent_when_it_comes(anywhere: Hu
     cid = anywhere.ask("POST", f"devices/{device.key}/commands/", json={"name": "led", "args": "on"})["id"]
     with anywhere.live() as live:
         live.sub(device.key)
-        assert live.until(type="cmd_state", command=cid)["state"] == "queued"
+        assert live.command_state(cid, "queued")
         with Paho(anywhere, device) as client:
             client.said("status", "online")
             order = client.heard()
             assert order.topic.endswith(f"/cmd/led/{cid}")
             client.said(f"ack/{cid}", "ok")
-            live.until(type="cmd_state", command=cid, state="succeeded")
+            live.command_state(cid, "succeeded")
 
 
 def test_a_command_whose_time_is_over_is_never_sent(anywhere: Hub, new_device: NewDevice) -> None:
