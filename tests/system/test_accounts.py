@@ -252,7 +252,7 @@ async def test_more_accounts_than_one_message_holds(stand: Stand) -> None:
     assert len((await stand.reconcile(PUMP)).removed) == 120
 
 
-async def test_many_devices_are_brought_to_a_broker_within_fifteen_seconds(
+async def test_devices_are_brought_to_a_broker_at_the_rate_of_a_thousand_in_fifteen_seconds(
     stand: Stand, pytestconfig: pytest.Config
 ) -> None:
     """A thousand with --full, on a machine that does nothing else: Mosquitto takes almost as long for them."""
@@ -261,7 +261,7 @@ async def test_many_devices_are_brought_to_a_broker_within_fifteen_seconds(
     began, worked = time.monotonic(), seconds_worked(stand.service.pid)
     assert len((await stand.reconcile(*fleet)).added) == len(fleet)
     # By the clock, or by the broker's own, where the machine has other work.
-    assert min(time.monotonic() - began, seconds_worked(stand.service.pid) - worked) <= 15
+    assert min(time.monotonic() - began, seconds_worked(stand.service.pid) - worked) <= 15 * len(fleet) / 1000
     assert [await stand.refuses(each) for each in (fleet[0], fleet[-1], PUMP)] == [False, False, True]
 
 
