@@ -59,6 +59,7 @@ class Batch(msgspec.Struct, kw_only=True):
     origins: list[wire.Message] = []
     announces: list[wire.Announce] = []
     acks: list[wire.Ack] = []
+    reports: list[wire.Report] = []
     rejects: list[Rejected] = []
     limited: list[Rejected] = []
     batched: int = 0
@@ -123,6 +124,8 @@ def _put(batch: Batch, message: wire.Message, events: Iterable[wire.Event]) -> N
                 batch.announces.append(event)
             case wire.Ack():
                 batch.acks.append(event)
+            case wire.Report():
+                batch.reports.append(event)
     if readings:
         batch.batched += readings - 1
     else:

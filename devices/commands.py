@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
 from django.db.models import Q
 
-from devices import audit, lifecycle, presence, values, wire
+from devices import arguments, audit, lifecycle, presence, wire
 from devices.dialects import Order
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
@@ -23,14 +23,13 @@ DEFAULT_TTL_S: Final = 60
 MAX_TTL_S: Final = 7 * 86_400
 MAX_WAITING: Final = 50
 MAX_KEY: Final = 128
+MAX_REASON: Final = 200
 # A bridge publishes within moments of its claim; a claim this old was left by one that died in between.
 ORPHAN_MS: Final = 30_000
 # A device that accepted a command may work on it longer than the command could wait for it.
 SHORTEST_WORK_MS: Final = 60_000
 # Of devices that are online, those that sleep as they announced are not connected: what they are told waits for them.
 _AWAKE: Final = Q(device__head__presence="online") & ~Q(device__head__because__startswith=presence.ASLEEP)
-_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
-_SWITCH: Final = {True: True, False: False, "on": True, "off": False, "true": True, "false": False}
 
 
 def issue(  # noqa: PLR0913  an order has this many parts
@@ -42,25 +41,37 @@ def issue(  # noqa: PLR0913  an order has this many parts
     now: int,
     ttl_s: int = DEFAULT_TTL_S,
     key: str | None = None,
+    reason: str = "",
+    confirmed: bool = False,
 ) -> tuple[Command, bool]:
     """Queue a command and ring the bridge; return it and whether it is new (False: the key was used before).
 
-    Refusals: command_unknown, bad_args, invalid (ttl_s, key), too_many_waiting (429), device_unknown (just deleted).
+    reason     why, in a person's words; kept with it and in the audit
+    confirmed  whether the person was asked: a command that is announced as dangerous is not taken otherwise
+
+    Refusals: command_unknown, bad_args, invalid (ttl_s, key, reason), confirmation_needed (409), too_many_waiting (429),
+    device_unknown (just deleted).
     """
-    _check_ttl(ttl_s)
-    _check_key(key)
+    check_ttl(ttl_s)
+    check_key(key)
+    check_reason(reason)
     with transaction.atomic():
         # The head's lock: of two requests with one key the second finds the first one's command.
         if Head.objects.select_for_update(of=("self",)).filter(pk=device.pk).first() is None:
             raise device_unknown(device.key)
         if key is not None and (old := Command.objects.filter(device=device, key=key).first()):
             return old, False
-        args = checked(device, name, args)
+        args = arguments.of_command(device, name, args)
+        if is_dangerous(device, name) and not confirmed:
+            message = f"{device.key} calls {name} dangerous: confirm it (`confirm`: true), and say why (`reason`)."
+            raise Refusal("confirmation_needed", message, 409)
         if Command.objects.filter(device=device, state="queued").count() >= MAX_WAITING:
             message = f"{MAX_WAITING} commands wait for {device.key} already; wait for it, or cancel some."
             raise Refusal("too_many_waiting", message, 429)
+        # On the second, so that its id can say it.
+        expires_at = -(-(now + ttl_s * 1000) // 1000) * 1000
         command = Command.objects.create(
-            id="".join(secrets.choice(_ALPHABET) for _ in range(12)),
+            id=wire.cid(expires_at, secrets.randbits(30)),
             device=device,
             name=name,
             args=args,
@@ -68,103 +79,42 @@ def issue(  # noqa: PLR0913  an order has this many parts
             user=user,
             created_at=now,
             changed_at=now,
-            expires_at=now + ttl_s * 1000,
+            expires_at=expires_at,
+            reason=reason,
         )
         _log(command, "queued", now, "accepted by the hub", by=str(user or "the hub"))
         actor = audit.person(user) if user else None
-        detail = {"name": name, "command": command.pk}
+        detail = {"name": name, "command": command.pk} | ({"reason": reason} if reason else {})
         audit.note("command.issued", device.key, detail, fleet=device.fleet, actor=actor)
         announce_on_commit({"type": "device.order", "device": device.key, "command": command.pk})
     return command, True
 
 
-def _check_ttl(ttl_s: object) -> None:
+def is_dangerous(device: Device, name: str) -> bool:
+    """Whether a device announced that people are to be asked before it is told so. An update always is."""
+    spec = device.commands.get(name, {})
+    return bool(spec.get("dangerous")) or spec.get("type") == "update"
+
+
+def check_reason(reason: str) -> None:
+    """Refuse what is no reason that can be kept."""
+    if len(reason) > MAX_REASON or "\0" in reason:
+        message = f"The reason must have at most {MAX_REASON} characters."
+        raise Refusal("invalid", message, fields={"reason": f"must have at most {MAX_REASON} characters"})
+
+
+def check_ttl(ttl_s: object) -> None:
+    """Refuse what is no time to live."""
     if isinstance(ttl_s, bool) or not isinstance(ttl_s, int) or not 1 <= ttl_s <= MAX_TTL_S:
         message = f"ttl_s must be a whole number of seconds from 1 to {MAX_TTL_S}."
         raise Refusal("invalid", message, fields={"ttl_s": "is out of range"})
 
 
-def _check_key(key: str | None) -> None:
+def check_key(key: str | None) -> None:
+    """Refuse what cannot be an idempotency key."""
     if key is not None and not (key.isprintable() and 0 < len(key) <= MAX_KEY):
         message = f"key must have 1 to {MAX_KEY} printable characters; a UUID does."
         raise Refusal("invalid", message, fields={"key": "is not valid"})
-
-
-def checked(device: Device, name: str, args: object) -> object:
-    """Return the argument in the form the device announced, or refuse it saying what it may be."""
-    try:
-        wire.command_name(name)
-    except values.Bad as bad:
-        raise Refusal("command_unknown", f"{bad.detail}.") from None
-    spec = device.commands.get(name)
-    if spec is not None:
-        return _fitting(name, args, spec)
-    if device.commands:
-        known = ", ".join(sorted(device.commands))
-        raise Refusal("command_unknown", f"{device.key} has no command {name!r}; it announced: {known}.")
-    return _free(args)
-
-
-def _free(args: object) -> object:
-    """Check an argument of which nothing is known but that it has to be stored and sent."""
-    try:
-        values.json_value("args", args)
-    except values.Bad as bad:
-        raise Refusal("bad_args", f"{bad.detail}.", fields={"args": bad.detail}) from None
-    if len(wire.command_payload(args)) > values.MAX_TEXT:
-        raise _bad_args("It", f"at most {values.MAX_TEXT} bytes")
-    return args
-
-
-def _fitting(name: str, args: object, spec: dict[str, Any]) -> object:
-    match spec["type"]:
-        case "action" if args in (None, "", {}):
-            return None
-        case "action":
-            raise _bad_args(name, "no argument")
-        case "bool":
-            lower = args.lower() if isinstance(args, str) else args
-            if isinstance(lower, bool | str) and lower in _SWITCH:
-                return _SWITCH[lower]
-            raise _bad_args(name, "on or off")
-        case "number":
-            return _number(name, args, spec)
-        case "enum":
-            return _option(name, args, spec["options"])
-    if isinstance(args, bool) or not isinstance(args, str | int | float):
-        raise _bad_args(name, "a text")
-    return _free(args if isinstance(args, str) else str(args))
-
-
-def _option(name: str, args: object, options: list[values.Value]) -> values.Value:
-    for option in options:
-        # In Python True is 1; on the wire "on" is not.
-        if args == option and isinstance(args, bool) == isinstance(option, bool):
-            return option
-    raise _bad_args(name, "one of " + ", ".join(map(str, options)))
-
-
-def _number(name: str, args: object, spec: dict[str, Any]) -> float:
-    low, high = spec.get("min"), spec.get("max")
-    try:
-        number = values.scalar_of(name, args) if isinstance(args, str) else values.value_of(name, args)
-    except values.Bad:
-        number = ""
-    if isinstance(number, bool | str) or (low is not None and number < low) or (high is not None and number > high):
-        raise _bad_args(name, f"a number{_limits(low, high)}")
-    return number
-
-
-def _limits(low: float | None, high: float | None) -> str:
-    if low is not None and high is not None:
-        return f" from {low} to {high}"
-    if low is not None:
-        return f", at least {low}"
-    return "" if high is None else f", at most {high}"
-
-
-def _bad_args(name: str, expected: str) -> Refusal:
-    return Refusal("bad_args", f"{name} takes {expected}.", fields={"args": f"must be {expected}"})
 
 
 def waiting(now: int) -> list[tuple[str, str]]:

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Commands, and likewise settings.
 MAX_COMMANDS: Final = 200
+MAX_REMEMBERED: Final = 1_000_000
+# What a device says about itself, and is kept in its row.
+_SAID: Final = ("name", "model", "firmware", "commands", "settings", "remembers")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -360,22 +364,25 @@ def learn(said: wire.Announce) -> None:
         if device is None:
             return
         _check_room(device, said)
-        before = (device.name, device.model, device.firmware, device.commands)
+        before = {field: getattr(device, field) for field in _SAID}
         device.name = device.name or said.name
         device.model = said.model or device.model
         device.firmware = said.fw or device.firmware
         device.commands = {**device.commands, **said.commands}
-        if (device.name, device.model, device.firmware, device.commands) != before:
-            device.save(update_fields=["name", "model", "firmware", "commands"])
-        if device.name != before[0]:
+        device.settings = {**device.settings, **said.settings}
+        device.remembers = device.remembers if said.remembers is None else min(said.remembers, MAX_REMEMBERED)
+        if any(getattr(device, field) != old for field, old in before.items()):
+            device.save(update_fields=list(_SAID))
+        if device.name != before["name"]:
             changed(device.key)
         for name, kind in said.metrics.items():
             _describe(device, name, kind)
 
 
 def _check_room(device: Device, said: wire.Announce) -> None:
-    if len(device.commands.keys() | said.commands.keys()) > MAX_COMMANDS:
-        raise values.Bad("too_many_metrics", f"more than {MAX_COMMANDS} commands; announce fewer")
+    for what in ("commands", "settings"):
+        if len(getattr(device, what).keys() | getattr(said, what).keys()) > MAX_COMMANDS:
+            raise values.Bad("too_many_metrics", f"more than {MAX_COMMANDS} {what}; announce fewer")
     if said.metrics:
         names = Metric.objects.filter(device=device).values_list("name", flat=True)
         if len(said.metrics.keys() | set(names)) > values.MAX_METRICS:

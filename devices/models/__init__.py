@@ -1,5 +1,6 @@
 """Tables and constraints, no logic. Times are integers: ms since the epoch, UTC."""
 
+from devices.models.jobs import Campaign, Firmware, Job, Run, Schedule, Target
 from devices.models.journal import KINDS, Event, Frame, Reject, Repair, Rolled, Rollup
 from devices.models.orders import Command, CommandEvent
 from devices.models.people import (
@@ -14,23 +15,26 @@ from devices.models.people import (
     Role,
     Token,
 )
-from devices.models.things import Device, Fleet, Head, Limits, Metric
+from devices.models.things import Device, Fleet, Head, Limits, Metric, Setting, Tag
 
 __all__ = [
     "KINDS",
     "Access",
     "AuditEntry",
     "AuditHead",
+    "Campaign",
     "ClaimCode",
     "Command",
     "CommandEvent",
     "Device",
     "DeviceRole",
     "Event",
+    "Firmware",
     "Fleet",
     "Frame",
     "Head",
     "Invitation",
+    "Job",
     "Limits",
     "Membership",
     "Metric",
@@ -40,5 +44,10 @@ __all__ = [
     "Role",
     "Rolled",
     "Rollup",
+    "Run",
+    "Schedule",
+    "Setting",
+    "Tag",
+    "Target",
     "Token",
 ]

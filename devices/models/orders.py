@@ -11,9 +11,13 @@ from devices.models.things import Device
 
 
 class Command(models.Model):
-    """An order with a life cycle. `id` travels as cid: at most 12 characters.
+    """An order with a life cycle. `id` travels as cid: at most 12 characters, the first six say `expires_at`.
 
-    claimed_at: when a bridge took it; from then on it may have reached the device.
+    expires_at   on the second: nothing is carried out after it
+    claimed_at   when a bridge took it; from then on it may have reached the device
+    sends        how often it was handed to the broker; more than once only to devices that remember
+    looked_seq   up to which frame its device was searched for a reading that confirms it
+    reason       why it was given, in a person's words
     """
 
     id = models.CharField(primary_key=True, max_length=12)
@@ -27,6 +31,9 @@ class Command(models.Model):
     expires_at = models.BigIntegerField()
     claimed_at = models.BigIntegerField(null=True)
     changed_at = models.BigIntegerField()
+    sends = models.PositiveSmallIntegerField(default=0)
+    looked_seq = models.BigIntegerField(null=True)
+    reason = models.CharField(max_length=200, blank=True)
 
     class Meta:
         """A key is used once for a device; open commands are looked for often."""
@@ -56,6 +63,7 @@ class CommandEvent(models.Model):
     by = models.CharField(max_length=150, blank=True)
     message = models.TextField(blank=True)
     progress = models.FloatField(null=True)
+    step = models.CharField(max_length=11, blank=True)
 
     class Meta:
         """In the order of writing."""

@@ -43,7 +43,13 @@ class Fleet(Limits):
 
 
 class Device(Limits):
-    """A registered thing. `secret_box` is encrypted under a key that is not in the database (registry.seal)."""
+    """A registered thing. `secret_box` is encrypted under a key that is not in the database (registry.seal).
+
+    commands    what it takes, as it announced; likewise `settings`
+    remembers   how many of the last commands it knows again, and does not carry out twice; 0: none, as far as is known
+    answers     whether it ever answered a command: who does is not believed by its readings alone
+    wanted      version of its desired state; grows with each change
+    """
 
     key = models.CharField(max_length=63, unique=True, validators=[RegexValidator(rf"\A{values.KEY.pattern}\Z")])
     name = models.CharField(max_length=128, blank=True)
@@ -55,11 +61,60 @@ class Device(Limits):
     model = models.CharField(max_length=128, blank=True)
     firmware = models.CharField(max_length=128, blank=True)
     commands = models.JSONField(default=dict, editable=False)
+    settings = models.JSONField(default=dict, editable=False)
+    remembers = models.PositiveIntegerField(default=0, editable=False)
+    answers = models.BooleanField(default=False, editable=False)
+    wanted = models.PositiveBigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
         """Name it as people do."""
         return self.name or self.key
+
+
+class Tag(models.Model):
+    """A word by which devices are selected."""
+
+    device = models.ForeignKey(Device, models.CASCADE, related_name="tags")
+    name = models.SlugField(max_length=63)
+
+    class Meta:
+        """A device has a word once; they are looked for by it."""
+
+        constraints = [models.UniqueConstraint(fields=["name", "device"], name="one_tag_of_a_name")]
+
+    def __str__(self) -> str:
+        """Name it."""
+        return self.name
+
+
+class Setting(models.Model):
+    """What a device shall keep to, and what it says that it keeps to. No value in either: a null of JSON is no row's.
+
+    version    of the device's desired state with which `desired` was last changed; 0: nobody wants anything
+    sent_at    when the broker last took it for the device
+    answered   the newest version of the desired state that the device had when it reported this
+    """
+
+    device = models.ForeignKey(Device, models.CASCADE, related_name="kept")
+    name = models.CharField(max_length=values.MAX_NAME)
+    desired = models.JSONField(null=True)
+    version = models.PositiveBigIntegerField(default=0)
+    by = models.CharField(max_length=150, blank=True)
+    at = models.BigIntegerField(null=True)
+    sent_at = models.BigIntegerField(null=True)
+    reported = models.JSONField(null=True)
+    reported_at = models.BigIntegerField(null=True)
+    answered = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        """A name is one setting."""
+
+        constraints = [models.UniqueConstraint(fields=["device", "name"], name="one_setting_of_a_name")]
+
+    def __str__(self) -> str:
+        """Say what is wanted."""
+        return f"{self.name} = {self.desired!r} (version {self.version})"
 
 
 class Metric(models.Model):

@@ -12,18 +12,21 @@ from devices import values as v
 from devices.values import Bad
 from devices.wire import announcements, readings, replies
 from devices.wire.announcements import COMMAND_TYPES, command_name
-from devices.wire.events import Ack, AckStatus, Announce, Event, Frame, Message, Presence
+from devices.wire.cids import cid, expiry_of
+from devices.wire.events import Ack, AckStatus, Announce, Event, Frame, Message, Presence, Report, Step
 from devices.wire.notices import error_payload, receipt_payload
 from devices.wire.readings import REDELIVERY_MS, entry_of
 from devices.wire.topics import (
     ACK,
     CMD,
+    DESIRED,
     ERROR,
     FILTER,
     LOCATION,
     META,
     OURS,
     RECEIPT,
+    REPORTED,
     RETAINED_FILTERS,
     ROOT,
     STATUS,
@@ -40,12 +43,14 @@ __all__ = [
     "ACK",
     "CMD",
     "COMMAND_TYPES",
+    "DESIRED",
     "ERROR",
     "FILTER",
     "LOCATION",
     "META",
     "RECEIPT",
     "REDELIVERY_MS",
+    "REPORTED",
     "RETAINED_FILTERS",
     "ROOT",
     "STATUS",
@@ -58,12 +63,16 @@ __all__ = [
     "Frame",
     "Message",
     "Presence",
+    "Report",
+    "Step",
+    "cid",
     "command_name",
     "command_payload",
     "command_topic",
     "device_of",
     "entry_of",
     "error_payload",
+    "expiry_of",
     "is_ours",
     "read",
     "receipt_payload",
@@ -99,6 +108,8 @@ def _events(key: str, rest: list[str], message: Message) -> list[Event]:
             return [replies.status(key, message)]
         case ["ack", cid]:
             return [replies.ack(key, cid, message)]
+        case ["reported"]:
+            return [replies.report(key, message)]
         case ["meta"]:
             return [*announcements.meta(key, message)]
         case ["meta", item]:

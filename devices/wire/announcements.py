@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from devices.values import Value
     from devices.wire.events import Message
 
-COMMAND_TYPES: Final = ("bool", "number", "enum", "text", "action")
+# An update is told where to fetch which firmware: {"url", "size", "sha256", "version"}.
+COMMAND_TYPES: Final = ("bool", "number", "enum", "text", "action", "update")
+SETTING_TYPES: Final = ("bool", "number", "enum", "text")
 
 
 def meta(key: str, message: Message) -> list[Announce]:
@@ -23,28 +25,29 @@ def meta(key: str, message: Message) -> list[Announce]:
     given = v.json_of(message.payload)
     if not isinstance(given, dict):
         raise Bad("bad_value", f'meta is {v.brief(given)}; it must be an object such as {{"name": "Pump"}}', path=())
-    metrics, commands = given.get("metrics") or {}, given.get("commands") or {}
-    if not isinstance(metrics, dict) or not isinstance(commands, dict):
-        wrong = "commands" if isinstance(metrics, dict) else "metrics"
-        raise Bad("bad_value", "metrics and commands must be objects: name → description", path=(wrong,))
-    if len(metrics) > v.MAX_METRICS or len(commands) > v.MAX_METRICS:
-        many = "metrics" if len(metrics) > v.MAX_METRICS else "commands"
-        raise Bad("too_many_metrics", f"at most {v.MAX_METRICS} metrics and as many commands", path=(many,))
+    remembers = given.get("remembers")
     return [
         Announce(
             device=key,
             name=label(given, "name"),
             model=label(given, "model"),
             fw=label(given, "fw"),
-            metrics=_described("metrics", metrics, v.name_of, _metric),
-            commands=_described("commands", commands, command_name, _command),
+            metrics=_described("metrics", given, v.name_of, _metric),
+            commands=_described("commands", given, command_name, _command),
+            settings=_described("settings", given, v.name_of, _setting),
+            remembers=None if remembers is None else v.counter("remembers", remembers),
         ),
     ]
 
 
 def _described(
-    part: str, specs: dict[str, Any], check: Callable[[str], str], read: Callable[[str, object], dict[str, Any]]
+    part: str, given: dict[str, Any], check: Callable[[str], str], read: Callable[[str, object], dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
+    specs = given.get(part) or {}
+    if not isinstance(specs, dict):
+        raise Bad("bad_value", f"{part} must be an object: name → description", path=(part,))
+    if len(specs) > v.MAX_METRICS:
+        raise Bad("too_many_metrics", f"at most {v.MAX_METRICS} {part}", path=(part,))
     known = {}
     for name, spec in specs.items():
         with v.within(part, name):
@@ -96,10 +99,23 @@ def _metric(name: str, spec: object) -> dict[str, str]:
 
 
 def _command(name: str, spec: object) -> dict[str, Any]:
+    known = _typed(name, spec, COMMAND_TYPES)
+    if isinstance(spec, dict) and spec.get("dangerous"):
+        if spec["dangerous"] is not True:
+            raise Bad("bad_value", f"{name}.dangerous must be true or false", path=("dangerous",))
+        known["dangerous"] = True
+    return known
+
+
+def _setting(name: str, spec: object) -> dict[str, Any]:
+    return _typed(name, spec, SETTING_TYPES)
+
+
+def _typed(name: str, spec: object, types: tuple[str, ...]) -> dict[str, Any]:
     if isinstance(spec, str):
         spec = {"type": spec}
-    if not isinstance(spec, dict) or spec.get("type") not in COMMAND_TYPES:
-        raise Bad("bad_value", f"command {name!r} needs a type: {', '.join(COMMAND_TYPES)}", path=("type",))
+    if not isinstance(spec, dict) or spec.get("type") not in types:
+        raise Bad("bad_value", f"{name!r} needs a type: {', '.join(types)}", path=("type",))
     known: dict[str, Any] = {"type": spec["type"]}
     for limit in ("min", "max", "step"):
         if spec.get(limit) is not None:
@@ -126,7 +142,7 @@ def number(name: str, value: object) -> float:
 
 def _options(name: str, options: object) -> list[Value]:
     if not isinstance(options, list) or not 0 < len(options) <= v.MAX_METRICS:
-        raise Bad("bad_value", f"command {name!r} is an enum: it needs options, a list of 1 to {v.MAX_METRICS}")
+        raise Bad("bad_value", f"{name!r} is an enum: it needs options, a list of 1 to {v.MAX_METRICS}")
     known = []
     for index, option in enumerate(options):
         with v.within(str(index)):

@@ -8,7 +8,9 @@ import msgspec
 
 from devices.values import Value  # msgspec reads the annotations at run time
 
-AckStatus = Literal["received", "succeeded", "failed", "rejected"]
+AckStatus = Literal["received", "succeeded", "failed", "rejected", "expired"]
+# What an update goes through at the device, in this order.
+Step = Literal["", "downloading", "downloaded", "verified", "installing", "restarting"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,9 @@ class Announce(msgspec.Struct, frozen=True, kw_only=True):
     """What a device says about itself. Only what is given changes.
 
     metrics   name → {"unit"?, "class"?}
-    commands  name → {"type": one of COMMAND_TYPES, "min"?, "max"?, "step"?, "unit"?, "options"?}
+    commands  name → {"type": one of COMMAND_TYPES, "min"?, "max"?, "step"?, "unit"?, "options"?, "dangerous"?}
+    settings  name → the same, of the types that have a value
+    remembers how many of the last commands it knows again and does not carry out twice; None: not said
     """
 
     device: str
@@ -77,10 +81,24 @@ class Announce(msgspec.Struct, frozen=True, kw_only=True):
     fw: str = ""
     metrics: dict[str, dict[str, str]] = {}
     commands: dict[str, dict[str, Any]] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    remembers: int | None = None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device keeps to. `version`: of the desired state that it had then; None: it does not say.
+
+    values    setting → value; of what is not in it nothing is known
+    """
+
+    device: str
+    values: dict[str, Value]
+    received_at: int
+    version: int | None = None
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's answer to a command. `progress` from 0 to 1."""
+    """A device's answer to a command. `progress` from 0 to 1; `step`: where an update stands."""
 
     device: str
     cid: str
@@ -89,6 +107,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     value: Value | None = None
     message: str = ""
     progress: float | None = None
+    step: Step = ""
 
 
-Event = Frame | Presence | Announce | Ack
+Event = Frame | Presence | Announce | Ack | Report

@@ -14,8 +14,9 @@ RETAINED_FILTERS: Final = tuple(
     f"{root}/{leaf}" for root in (f"{ROOT}/+", f"{ROOT}/+/sub/+") for leaf in ("status", "meta/#")
 )
 CMD, ACK, RECEIPT, ERROR, SUB = "cmd", "ack", "receipt", "error", "sub"
+DESIRED, REPORTED = "desired", "reported"
 # What the hub itself publishes and hears back, since it listens to the whole tree.
-OURS: Final = frozenset({CMD, RECEIPT, ERROR})
+OURS: Final = frozenset({CMD, RECEIPT, ERROR, DESIRED})
 _OURS: Final = tuple([word] for word in OURS)
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from django.contrib.auth.models import User
 
-from devices import commands, lifecycle, registry, telemetry, wire
+from devices import arguments, commands, lifecycle, registry, telemetry, wire
 from devices.errors import Refusal
 from devices.lifecycle import State
 from devices.models import Command, CommandEvent, Device, Fleet
@@ -160,7 +160,7 @@ def test_a_device_that_was_just_deleted_takes_no_command(tank: Device) -> None:
     ],
 )
 def test_an_argument_is_kept_in_the_form_that_the_device_announced(name: str, args: object, kept: object) -> None:
-    found = commands.checked(Device(key="tank", commands=ANNOUNCED), name, args)
+    found = arguments.of_command(Device(key="tank", commands=ANNOUNCED), name, args)
     assert (found, type(found)) == (kept, type(kept))
 
 
@@ -195,14 +195,14 @@ def test_an_argument_is_kept_in_the_form_that_the_device_announced(name: str, ar
 )
 def test_another_argument_is_refused_with_what_it_may_be(name: str, args: object, message: str) -> None:
     with pytest.raises(Refusal) as refused:
-        commands.checked(Device(key="tank", commands=ANNOUNCED), name, args)
+        arguments.of_command(Device(key="tank", commands=ANNOUNCED), name, args)
     assert (refused.value.code, refused.value.message) == ("bad_args", message)
 
 
 def test_a_command_that_was_not_announced_is_refused_with_those_that_were() -> None:
     device = Device(key="tank", commands={"led": {"type": "bool"}, "dim": {"type": "number"}})
     with pytest.raises(Refusal) as refused:
-        commands.checked(device, "lamp", True)
+        arguments.of_command(device, "lamp", True)
     assert refused.value.code == "command_unknown"
     assert refused.value.message == "tank has no command 'lamp'; it announced: dim, led."
 
@@ -210,19 +210,19 @@ def test_a_command_that_was_not_announced_is_refused_with_those_that_were() -> N
 @pytest.mark.parametrize("name", ["", "a/b", "a b", "a+", "#", "a\0", "x" * 129])
 def test_a_name_that_is_no_level_of_a_topic_is_refused(name: str) -> None:
     with pytest.raises(Refusal) as refused:
-        commands.checked(Device(key="tank", commands={}), name, None)
+        arguments.of_command(Device(key="tank", commands={}), name, None)
     assert refused.value.code == "command_unknown"
 
 
 @pytest.mark.parametrize("args", [None, True, 1.5, "x" * 1024, {"rgb": [1, 2, None]}, []])
 def test_a_device_that_announced_nothing_takes_any_argument(args: object) -> None:
-    assert commands.checked(Device(key="tank", commands={}), "led", args) == args
+    assert arguments.of_command(Device(key="tank", commands={}), "led", args) == args
 
 
 @pytest.mark.parametrize("args", [10**400, float("inf"), {"a": "\0"}, {"\udfff": 1}, "x" * 1025, ["x" * 600] * 2])
 def test_but_none_that_cannot_be_stored_or_sent(args: object) -> None:
     with pytest.raises(Refusal) as refused:
-        commands.checked(Device(key="tank", commands={}), "led", args)
+        arguments.of_command(Device(key="tank", commands={}), "led", args)
     assert refused.value.code == "bad_args"
 
 
