@@ -49,7 +49,7 @@ def issue(  # noqa: PLR0913  an order has this many parts
     reason     why, in a person's words; kept with it and in the audit
     confirmed  whether the person was asked: a command that is announced as dangerous is not taken otherwise
 
-    Refusals: command_unknown, bad_args, invalid (ttl_s, key, reason), confirmation_needed (409), too_many_waiting (429),
+    Refusals: command_unknown, bad_args, invalid (ttl_s, key, reason), confirmation_needed (409), too_many_waiting,
     device_unknown (just deleted).
     """
     check_ttl(ttl_s)
