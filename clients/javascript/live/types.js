@@ -13,11 +13,17 @@ export {};
  *   cursor: Record<string, number>, heads: Record<string, number>, forgiven: Record<string, boolean>, recovered: boolean, gaps: Gap[], at: number,
  *   reason: string, error: string, retry: boolean}} Sub
  *   heads: where the devices stood when it was made; at: the replay's clock; reason: why the hub ended it; error: the hub's words when it refused it */
-/** @typedef {{state: string, at: number, proof: string, message: string, progress: number | null}} Evidence */
+/** @typedef {{state: string, at: number, proof: string, message: string, progress: number | null, step?: string, by?: string}} Evidence
+ *   step: of an update, e.g. downloading; by: who did it, where a person did */
+/** @typedef {{key?: string, ttl_s?: number, reason?: string, confirm?: boolean}} How  confirm: somebody was asked whether a
+ *   dangerous command is wanted; reason: why, in words */
 /** @typedef {{id: string, device: string, name: string, args: unknown, by: string, state: string,
- *   events: Evidence[]}} Order */
-/** @typedef {{id: string, device: string, name: string, args: unknown, key: string, ttl_s?: number, at: number,
- *   command: string, error: string}} Ask  what was ordered here and the hub has not confirmed, or refused */
+ *   events: Evidence[], reason?: string, expires_at?: number, sends?: number}} Order
+ *   sends: how often it was handed to the broker */
+/** @typedef {{id: string, device: string, name: string, args: unknown, key: string, at: number,
+ *   command: string, error: string} & How} Ask  what was ordered here and the hub has not confirmed, or refused */
+/** @typedef {{fleet: string, name: string, state: string, because: string, total: number, issued: number,
+ *   counts: Record<string, number>, at: number}} Job  one command for many devices; counts: by where each stands */
 /** @typedef {{id: string, method: string, path: string, body?: unknown, at: number, sent: boolean}} Call */
 /** @typedef {{presence: string, because: string, since: number}} Presence */
 /** @typedef {{name: string, fleet: string, enabled: boolean}} About  a device's registration */
@@ -37,13 +43,13 @@ export {};
 /** @typedef {{message: any, took: Counts, at: number}} Path  what the hub said of the path, and what had come by then */
 /** @typedef {{kind: "rows", sub: string, device: string, phase: string, rows: Row[], way: Sample | null}} Taken */
 /** @typedef {Taken | {kind: "state", device: string} | {kind: "device", device: string}
- *   | {kind: "order", device: string, order: string} | {kind: "fleet", sub: string, devices: string[]}
+ *   | {kind: "order", device: string, order: string} | {kind: "job", job: string} | {kind: "fleet", sub: string, devices: string[]}
  *   | {kind: "lag", sub: string, devices: Record<string, number>} | ({kind: "gap", sub: string} & Gap)
  *   | {kind: "live", sub: string} | {kind: "ended", sub: string}} News  in the order in which it came */
 /** @typedef {{id: string, value?: any, code?: string, error?: string}} Outcome  of an order, a call, or "path" */
 /** @typedef {{link: Link, hub: Hub, skew: number, heartbeat: number, subs: Record<string, Sub>,
  *   fleet: Record<string, Summary>, devices: Record<string, Presence>, about: Record<string, About>,
- *   orders: Record<string, Order>, asks: Record<string, Ask>, calls: Record<string, Call>, pathAsks: string[],
+ *   orders: Record<string, Order>, jobs: Record<string, Job>, asks: Record<string, Ask>, calls: Record<string, Call>, pathAsks: string[],
  *   counts: {frames: number, known: number, holes: number, coalesced: number, lost: number}, socket: Counts,
  *   samples: Sample[], path: Path | null, news: News[], outcomes: Outcome[], send: object[]}} State
  *   skew: the hub's clock less this one; counts: since the beginning; socket: since the last welcome;
