@@ -131,10 +131,10 @@ export function refused(state, { id, code, message }) {
 export function evidence(state, message) {
   const { command: id, device, name, args, by, at, proof = "", progress = null, step = "" } = message;
   const old = state.orders[id];
-  const event = { state: message.state, at, proof, message: message.message ?? "", progress, step };
+  const event = { state: message.state, at, proof, message: message.message ?? "", progress, step, by };
   const events = [...(old?.events ?? []).filter((one) => !same(one, event)), event];
   const { reason = old?.reason ?? "", expires_at = old?.expires_at, sends = old?.sends } = message;
-  const next = withOrder(state, { id, device, name, args, by: by || old?.by || "", state: "", events, reason, expires_at, sends });
+  const next = withOrder(state, { id, device, name, args, by: old?.by || by || "", state: "", events, reason, expires_at, sends });
   return { ...next, news: [{ kind: "order", device, order: id }] };
 }
 

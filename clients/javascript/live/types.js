@@ -13,8 +13,8 @@ export {};
  *   cursor: Record<string, number>, heads: Record<string, number>, forgiven: Record<string, boolean>, recovered: boolean, gaps: Gap[], at: number,
  *   reason: string, error: string, retry: boolean}} Sub
  *   heads: where the devices stood when it was made; at: the replay's clock; reason: why the hub ended it; error: the hub's words when it refused it */
-/** @typedef {{state: string, at: number, proof: string, message: string, progress: number | null, step?: string}} Evidence
- *   step: of an update, e.g. downloading */
+/** @typedef {{state: string, at: number, proof: string, message: string, progress: number | null, step?: string, by?: string}} Evidence
+ *   step: of an update, e.g. downloading; by: who did it, where a person did */
 /** @typedef {{key?: string, ttl_s?: number, reason?: string, confirm?: boolean}} How  confirm: somebody was asked whether a
  *   dangerous command is wanted; reason: why, in words */
 /** @typedef {{id: string, device: string, name: string, args: unknown, by: string, state: string,
