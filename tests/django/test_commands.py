@@ -85,7 +85,8 @@ def test_a_command_is_queued_with_a_short_id_and_its_first_event(tank: Device) -
 def test_the_doorbell_rings_once_the_row_is_committed(tank: Device, django_capture_on_commit_callbacks: Any) -> None:
     with django_capture_on_commit_callbacks() as rung:
         issue(tank)
-    assert len(rung) == 2  # the order, for the bridge; the state, for browsers
+    told = [message["type"] for callback in rung for message in callback.args]  # type: ignore[attr-defined]
+    assert told == ["device.order", "device.command_state"]  # for the bridge; for browsers
 
 
 @pytest.mark.parametrize("ttl_s", [0, -1, 7 * 86_400 + 1, True, 1.5, "60", None])
@@ -133,6 +134,57 @@ def test_a_device_that_was_just_deleted_takes_no_command(tank: Device) -> None:
     registry.remove(tank)
     with pytest.raises(Refusal, match="There is no device 'tank'"):
         issue(copy)
+
+
+# --- the same for many
+
+
+def issue_many(devices: list[Device], args: object = True, **given: Any) -> list[Command | Refusal]:
+    return commands.issue_many(devices, "led", args, user=None, now=NOW, ttl_s=60, **given)
+
+
+def refused(given: Command | Refusal) -> str:
+    return given.code if isinstance(given, Refusal) else ""
+
+
+def test_many_get_the_same_command_each_in_the_form_it_announced_or_the_reason_why_not(tank: Device) -> None:
+    plain, full, switch, gone = (make_device(key) for key in ("plain", "full", "switch", "gone"))
+    for _ in range(50):
+        issue(full)
+    Device.objects.filter(pk=switch.pk).update(commands={"led": {"type": "bool"}})
+    Device.objects.filter(pk=tank.pk).update(commands={"pump": {"type": "bool"}})
+    registry.remove(Device.objects.get(pk=gone.pk))
+    tank.refresh_from_db()
+    switch.refresh_from_db()
+    given = issue_many([tank, plain, full, switch, gone], "on", reason="frost")
+    assert [refused(one) for one in given] == ["command_unknown", "", "too_many_waiting", "", "device_unknown"]
+    assert Command.objects.get(device=plain, reason="frost").args == "on"
+    assert Command.objects.get(device=switch, reason="frost").args is True
+    assert (
+        list(CommandEvent.objects.filter(command__reason="frost").values_list("state", "by"))
+        == [("queued", "the hub")] * 2
+    )
+
+
+def test_what_a_device_calls_dangerous_is_confirmed_for_all_or_refused_for_it(tank: Device) -> None:
+    Device.objects.update(commands={"led": {"type": "bool", "dangerous": True}})
+    devices = [Device.objects.get()]
+    assert [refused(one) for one in issue_many(devices)] == ["confirmation_needed"]
+    assert [refused(one) for one in issue_many(devices, confirmed=True)] == [""]
+
+
+def test_all_of_many_end_at_the_same_time_and_each_has_an_id_of_its_own(
+    db: None, django_assert_max_num_queries: Any
+) -> None:
+    fleet = Fleet.objects.create(slug="cellar", name="Cellar")
+    registry.create_many([registry.draft(f"d-{number}", fleet)[0] for number in range(100)])
+    devices = list(Device.objects.order_by("pk"))
+    with django_assert_max_num_queries(16):
+        given = issue_many(devices, expires_at=NOW + 5_500)
+    assert {one.expires_at for one in given if isinstance(one, Command)} == {NOW + 6_000}
+    assert [one.device for one in given if isinstance(one, Command)] == devices
+    assert Command.objects.count() == 100
+    assert wire.expiry_of(Command.objects.all()[0].pk) == NOW + 6_000
 
 
 # --- arguments

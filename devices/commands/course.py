@@ -1,120 +1,27 @@
-"""Commands: evidence, not hope. Issue, claim, settle, expire; each move is one UPDATE with one winner, and logged."""
+"""What became of commands: claimed, sent, answered, expired; each move has one winner, and is logged."""
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
 from django.db.models import Q
 
-from devices import arguments, audit, lifecycle, presence, wire
+from devices import audit, lifecycle, presence, wire
+from devices.commands import log
 from devices.dialects import Order
-from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
-from devices.models import Command, CommandEvent, Device, Head
+from devices.models import Command, CommandEvent
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
-
     from devices.lifecycle import State
 
-DEFAULT_TTL_S: Final = 60
-MAX_TTL_S: Final = 7 * 86_400
-MAX_WAITING: Final = 50
-MAX_KEY: Final = 128
-MAX_REASON: Final = 200
 # A bridge publishes within moments of its claim; a claim this old was left by one that died in between.
 ORPHAN_MS: Final = 30_000
 # A device that accepted a command may work on it longer than the command could wait for it.
 SHORTEST_WORK_MS: Final = 60_000
 # Of devices that are online, those that sleep as they announced are not connected: what they are told waits for them.
 _AWAKE: Final = Q(device__head__presence="online") & ~Q(device__head__because__startswith=presence.ASLEEP)
-
-
-def issue(  # noqa: PLR0913  an order has this many parts
-    device: Device,
-    name: str,
-    args: object,
-    *,
-    user: User | None,
-    now: int,
-    ttl_s: int = DEFAULT_TTL_S,
-    key: str | None = None,
-    reason: str = "",
-    confirmed: bool = False,
-) -> tuple[Command, bool]:
-    """Queue a command and ring the bridge; return it and whether it is new (False: the key was used before).
-
-    reason     why, in a person's words; kept with it and in the audit
-    confirmed  whether the person was asked: a command that is announced as dangerous is not taken otherwise
-
-    Refusals: command_unknown, bad_args, invalid (ttl_s, key, reason), confirmation_needed (409), too_many_waiting,
-    device_unknown (just deleted).
-    """
-    check_ttl(ttl_s)
-    check_key(key)
-    check_reason(reason)
-    with transaction.atomic():
-        # The head's lock: of two requests with one key the second finds the first one's command.
-        if Head.objects.select_for_update(of=("self",)).filter(pk=device.pk).first() is None:
-            raise device_unknown(device.key)
-        if key is not None and (old := Command.objects.filter(device=device, key=key).first()):
-            return old, False
-        args = arguments.of_command(device, name, args)
-        if is_dangerous(device, name) and not confirmed:
-            message = f"{device.key} calls {name} dangerous: confirm it (`confirm`: true), and say why (`reason`)."
-            raise Refusal("confirmation_needed", message, 409)
-        if Command.objects.filter(device=device, state="queued").count() >= MAX_WAITING:
-            message = f"{MAX_WAITING} commands wait for {device.key} already; wait for it, or cancel some."
-            raise Refusal("too_many_waiting", message, 429)
-        # On the second, so that its id can say it.
-        expires_at = -(-(now + ttl_s * 1000) // 1000) * 1000
-        command = Command.objects.create(
-            id=wire.cid(expires_at, secrets.randbits(30)),
-            device=device,
-            name=name,
-            args=args,
-            key=key,
-            user=user,
-            created_at=now,
-            changed_at=now,
-            expires_at=expires_at,
-            reason=reason,
-        )
-        _log(command, "queued", now, "accepted by the hub", by=str(user or "the hub"))
-        actor = audit.person(user) if user else None
-        detail = {"name": name, "command": command.pk} | ({"reason": reason} if reason else {})
-        audit.note("command.issued", device.key, detail, fleet=device.fleet, actor=actor)
-        announce_on_commit({"type": "device.order", "device": device.key, "command": command.pk})
-    return command, True
-
-
-def is_dangerous(device: Device, name: str) -> bool:
-    """Whether a device announced that people are to be asked before it is told so. An update always is."""
-    spec = device.commands.get(name, {})
-    return bool(spec.get("dangerous")) or spec.get("type") == "update"
-
-
-def check_reason(reason: str) -> None:
-    """Refuse what is no reason that can be kept."""
-    if len(reason) > MAX_REASON or "\0" in reason:
-        message = f"The reason must have at most {MAX_REASON} characters."
-        raise Refusal("invalid", message, fields={"reason": f"must have at most {MAX_REASON} characters"})
-
-
-def check_ttl(ttl_s: object) -> None:
-    """Refuse what is no time to live."""
-    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int) or not 1 <= ttl_s <= MAX_TTL_S:
-        message = f"ttl_s must be a whole number of seconds from 1 to {MAX_TTL_S}."
-        raise Refusal("invalid", message, fields={"ttl_s": "is out of range"})
-
-
-def check_key(key: str | None) -> None:
-    """Refuse what cannot be an idempotency key."""
-    if key is not None and not (key.isprintable() and 0 < len(key) <= MAX_KEY):
-        message = f"key must have 1 to {MAX_KEY} printable characters; a UUID does."
-        raise Refusal("invalid", message, fields={"key": "is not valid"})
 
 
 def waiting(now: int) -> list[tuple[str, str]]:
@@ -185,7 +92,7 @@ def _progress(ack: wire.Ack, now: int) -> bool:
             event.progress = ack.progress
             event.save(update_fields=["progress"])
             Command.objects.filter(pk=ack.cid).update(changed_at=now)
-            _ring(command, event)
+            announce_on_commit(*log.messages([event]))
     return True
 
 
@@ -251,28 +158,6 @@ def _log(  # noqa: PLR0913  what is written in the log
     message: str = "",
     progress: float | None = None,
 ) -> None:
-    event = CommandEvent(command=command, state=state, at=now, proof=proof, by=by, message=message, progress=progress)
-    event.save()
-    _ring(command, event)
-
-
-def _ring(command: Command, event: CommandEvent) -> None:
-    announce_on_commit(
-        {
-            "type": "device.command_state",
-            "command": command.pk,
-            "device": command.device.key,
-            "name": command.name,
-            "args": command.args,
-            "state": event.state,
-            "proof": event.proof,
-            "at": event.at,
-            "by": event.by or str(command.user or "the hub"),
-            "message": event.message,
-            "progress": event.progress,
-            "step": event.step,
-            "reason": command.reason,
-            "sends": command.sends,
-            "expires_at": command.expires_at,
-        },
+    log.write(
+        [CommandEvent(command=command, state=state, at=now, proof=proof, by=by, message=message, progress=progress)]
     )
