@@ -51,6 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "devices.standing",
         "devices.arguments",
+        "devices.tags",
         "devices.outgoing",
         "devices.quota",
         "devices.address",
