@@ -31,6 +31,8 @@ TTLS: Final = (
     (86_400, "a day"),
     (commands.MAX_TTL_S, "7 days"),
 )
+# What an address may say of a job beforehand.
+TOLD: Final = ("name", "args", "firmware", "tag", "presence", "reason", "when")
 WHENS: Final = (("now", "now"), ("once", "once, at"), ("cron", "by cron"))
 
 
@@ -94,7 +96,7 @@ def new_job(request: HttpRequest, slug: str) -> HttpResponse:
     named = [key for key in request.GET.get("devices", "").split(",") if values.is_key(key)][:NAMED]
     chosen = list(devices.filter(key__in=named).order_by("key").values_list("key", flat=True))
     tags = Tag.objects.filter(device__in=devices).values("name").annotate(devices=Count("pk")).order_by("name")
-    told = {name: request.GET.get(name, "") for name in ("name", "args", "firmware", "tag", "presence", "reason")}
+    told = {name: request.GET.get(name, "") for name in TOLD}
     live = {
         "now": _now(),
         "fleet": fleet.slug,
@@ -102,7 +104,15 @@ def new_job(request: HttpRequest, slug: str) -> HttpResponse:
         "devices": chosen,
         "told": told,
     }
-    context = {"fleet": fleet, "tags": tags, "told": told, "presences": get_args(presence.Presence), "ttls": TTLS, "whens": WHENS, "live": live}
+    context = {
+        "fleet": fleet,
+        "tags": tags,
+        "told": told,
+        "presences": get_args(presence.Presence),
+        "ttls": TTLS,
+        "whens": WHENS,
+        "live": live,
+    }
     return render(request, "dashboard/new_job.html", context)
 
 

@@ -52,9 +52,7 @@ def told(schedule: Schedule) -> dict[str, Any]:
         "zone": schedule.zone,
         "next_at": schedule.next_at,
         "enabled": schedule.enabled,
-        "runs": [
-            {"due_at": run.due_at, "missed": run.missed, "job": run.job and job_told(run.job)} for run in runs
-        ],
+        "runs": [{"due_at": run.due_at, "missed": run.missed, "job": run.job and job_told(run.job)} for run in runs],
     }
 
 
