@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import Error as DatabaseError
 
 from bridge.threads import now_ms
-from devices import jobs
+from devices import jobs, schedules
 
 if TYPE_CHECKING:
     from bridge.threads import Threads
@@ -54,6 +54,7 @@ class Foreman:
     async def step(self, now: int) -> bool:
         """Take one step; whether there is more to do at once."""
         whole = now - self._whole_at >= WHOLE_MS
+        await self._threads.run(schedules.sweep, now)
         more = await self._threads.run(jobs.step, now, 0 if whole else self._looked_at - OVERLAP_MS)
         self._looked_at = now
         self._whole_at = now if whole else self._whole_at

@@ -6,12 +6,14 @@ from devices.jobs.asked import Asked
 from devices.jobs.counting import counts, message, results
 from devices.jobs.course import cancel, resume, step, stop
 from devices.jobs.selection import check_selection, select
-from devices.jobs.starting import Plan, find, plan, start, visible_to
+from devices.jobs.starting import Plan, barred, check, find, plan, start, visible_to
 
 __all__ = [
     "Asked",
     "Plan",
+    "barred",
     "cancel",
+    "check",
     "check_selection",
     "counts",
     "find",

@@ -37,6 +37,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         """Return what a schedule asks."""
         return cls(**{name: getattr(campaign, name) for name in cls.__struct_fields__})
 
+    def columns(self) -> dict[str, Any]:
+        """Return it as the columns of a campaign."""
+        return msgspec.structs.asdict(self)
+
     def check(self) -> None:
         """Refuse what is wrong whichever the devices are."""
         commands.check_ttl(self.ttl_s)

@@ -16,6 +16,7 @@ from devices.commands import log
 from devices.errors import Refusal
 from devices.groups import announce_on_commit
 from devices.jobs import counting, pace
+from devices.jobs.starting import barred
 from devices.models import Command, Job, Role, Target
 
 if TYPE_CHECKING:
@@ -80,16 +81,14 @@ def _allowed(job: Job, now: int) -> int:
 
 def _issue(job: Job, count: int, now: int) -> None:
     """Give the next devices their command; the job stops when whoever answers for it may not command any more."""
-    user = job.user
-    if user is None or not registry.whole_fleets_of(user, Role.OPERATOR).filter(pk=job.fleet_id).exists():
-        who = f"{user} may not command all of {job.fleet} any more" if user else "whoever started it is gone"
-        _stop(job, f"{who}; an operator can resume it in their own name")
+    if (why := barred(job.user, job.fleet)) or job.user is None:
+        _stop(job, f"{why}; an operator can resume it in their own name")
         return
     rows = job.targets.filter(position__gte=job.issued, position__lt=_end(job), refused="", device__isnull=False)
     targets = list(rows[:count])
-    given = _given(job, user, targets, now)
+    given = _given(job, job.user, targets, now)
     for target in targets:
-        one = given.get(target.device_id, f"It is not in the fleet {job.fleet} any more, or hidden from {user}.")
+        one = given.get(target.device_id, f"It is not in the fleet {job.fleet} any more, or hidden from {job.user}.")
         if isinstance(one, Command):
             target.command = one
         else:

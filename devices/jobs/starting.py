@@ -67,7 +67,10 @@ def start(asked: Asked, user: User, now: int, key: str | None = None) -> tuple[J
     if key is not None and (old := _of_key(asked.fleet, key)):
         return old, False
     found = plan(asked, user)
-    _check(asked, found)
+    if not found.total:
+        nothing = f"The selection has no device of the fleet {asked.fleet} that you may command; change it."
+        raise Refusal("nothing_selected", nothing, fields={"selection": "selects nothing"})
+    check(asked, found)
     try:
         with transaction.atomic():
             job = _make(asked, user, now, key, found)
@@ -91,14 +94,12 @@ def _of_key(fleet: Fleet, key: str) -> Job | None:
     return Job.objects.filter(fleet=fleet, key=key).select_related("fleet", "user").first()
 
 
-def _check(asked: Asked, found: Plan) -> None:
+def check(asked: Asked, found: Plan) -> None:
+    """Refuse what too many devices would get, none would take, or one calls dangerous and nobody has confirmed."""
     if found.total > MOST:
         message = f"More than {MOST} devices are selected; select fewer, by a tag."
         raise Refusal("too_many_selected", message, fields={"selection": "selects too many"})
-    if not found.total:
-        message = f"The selection has no device of the fleet {asked.fleet} that you may command; change it."
-        raise Refusal("nothing_selected", message, fields={"selection": "selects nothing"})
-    if not found.ready:
+    if found.refused and not found.ready:
         _, _, reason = found.refused[0]
         message = f"None of the {found.total} selected devices takes it: {reason}"
         raise Refusal("bad_args", message, fields={"args": reason})
@@ -119,7 +120,7 @@ def _make(asked: Asked, user: User, now: int, key: str | None, found: Plan) -> J
         changed_at=now,
         total=found.total,
         counts=counted,
-        **{name: getattr(asked, name) for name in asked.__struct_fields__},
+        **asked.columns(),
     )
     # Those that refused come last: a stage is a share of the others first.
     turns = [*((pk, name, "") for pk, name in found.ready), *found.refused]
@@ -136,6 +137,15 @@ def visible_to(user: User, role: Role = Role.VIEWER) -> QuerySet[Job]:
     return Job.objects.filter(fleet__in=registry.whole_fleets_of(user, role).values("pk")).select_related(
         "fleet", "user"
     )
+
+
+def barred(user: User | None, fleet: Fleet) -> str:
+    """Say why nothing may be commanded in the name of this user any more; "": it may."""
+    if user is None:
+        return "The account of whoever asked for it was deleted"
+    if not registry.whole_fleets_of(user, Role.OPERATOR).filter(pk=fleet.pk).exists():
+        return f"{user} may not command all of the fleet {fleet} any more"
+    return ""
 
 
 def find(user: User, pk: str, role: Role = Role.VIEWER) -> Job:
