@@ -25,5 +25,5 @@ export function drawLegend(root, counts) {
   const drawn = JSON.stringify(parts);
   if (root.dataset.drawn === drawn) return;
   root.dataset.drawn = drawn;
-  root.replaceChildren(...parts.map(({ kind, count, word }) => element("li", { "data-kind": kind }, element("b", { text: figure(count) }), ` ${word}`)));
+  root.replaceChildren(...parts.map(({ kind, count, word }) => element("li", { "data-kind": kind }, element("b", { text: figure(count) }), element("span", { text: word }))));
 }

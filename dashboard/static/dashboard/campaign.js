@@ -5,7 +5,7 @@ import { figure, plural } from "./tally.js";
 /**
  * @typedef {object} Filled  the fields of the form, as they are written
  * @property {string[]} devices @property {string} tag @property {string} presence
- * @property {string} name @property {unknown} args @property {string} ttl @property {string} reason
+ * @property {string} name @property {unknown} args @property {boolean} lacks  an argument @property {string} ttl @property {string} reason
  * @property {string} rate @property {string} stages @property {string} limit
  * @property {string} when @property {string} at @property {string} cron @property {string} zone @property {string} label
  */
@@ -33,8 +33,9 @@ export function asked(fleet, filled) {
 }
 
 /** What is missing before the hub need be asked; "" when nothing is. @param {Filled} filled */
-export function missing({ name, when, at, cron }) {
+export function missing({ name, lacks, when, at, cron }) {
   if (!name) return "Choose a command.";
+  if (lacks) return "Choose its argument.";
   if (when === "once" && Number.isNaN(Date.parse(at))) return "Say when.";
   return when === "cron" && !cron.trim() ? "Say when: 0 6 * * 1-5 is at six on working days." : "";
 }
@@ -44,6 +45,19 @@ export function previewed({ devices, refused }) {
   if (!devices) return "No device is selected.";
   if (refused === devices) return devices === 1 ? "The one device cannot take it:" : `None of the ${figure(devices)} devices can take it:`;
   return `Will be given to ${plural(devices - refused, "device")}${refused ? `; ${figure(refused)} cannot take it:` : "."}`;
+}
+
+/**
+ * Who cannot take it, and why, a line for each reason.
+ * @param {{refused: number, examples: {device: string, refused: string}[]}} preview
+ * @returns {string[]}
+ */
+export function grouped({ refused, examples }) {
+  /** @type {Map<string, string[]>} */
+  const reasons = new Map();
+  for (const one of examples) reasons.set(one.refused, [...(reasons.get(one.refused) ?? []), one.device]);
+  const lines = [...reasons].map(([reason, devices]) => `${devices.join(", ")}: ${reason}`);
+  return refused > examples.length ? [...lines, `and ${plural(refused - examples.length, "more device")}`] : lines;
 }
 
 const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];

@@ -1,7 +1,7 @@
 // The form of a job: shows what it would do while it is filled in, and asks before it does something dangerous.
 
 import { confirmed } from "./asking.js";
-import { asked, cronWords, missing, previewed, sharesOf } from "./campaign.js";
+import { asked, cronWords, grouped, missing, previewed, sharesOf } from "./campaign.js";
 import { control } from "./controls.js";
 import { connected } from "./corner.js";
 import { title } from "./evidence.js";
@@ -35,7 +35,8 @@ function filled() {
   const when = /** @type {HTMLInputElement} */ (form.querySelector("[name=when]:checked")).value;
   const [tag, presence, ttl, reason, rate, stages, limit] = ["tag", "presence", "ttl", "reason", "rate", "stages", "limit"].map((id) => field(id).value);
   const [at, cron, zone, label] = ["at", "cron", "zone", "label"].map((id) => field(id).value);
-  return { devices, tag, presence, name: chosen === OTHER ? field("named").value.trim() : chosen, args, ttl, reason, rate, stages, limit, when, at, cron, zone, label };
+  const lacks = !byId("argument").hidden && chosen !== OTHER && (args === null || args === "");
+  return { devices, tag, presence, name: chosen === OTHER ? field("named").value.trim() : chosen, args, lacks, ttl, reason, rate, stages, limit, when, at, cron, zone, label };
 }
 
 /** What the chosen command is, as most devices announced it. */
@@ -61,8 +62,8 @@ function argument() {
   const made = spec.type === "update" ? firmware() : control(one?.name ?? "argument", spec, take);
   byId("control").replaceChildren(...made.parts);
   // Here nothing is sent by a control of its own: what is written counts as it is written.
-  for (const button of byId("control").querySelectorAll("form button")) button.remove();
-  for (const own of byId("control").querySelectorAll("form")) own.replaceWith(...own.childNodes);
+  for (const button of byId("control").querySelectorAll(":scope form button")) button.remove();
+  for (const own of byId("control").querySelectorAll(":scope form")) own.replaceWith(...own.childNodes);
   if (["number", "text"].includes(spec.type)) byId("control").addEventListener("input", (event) => take(valueOf(spec, /** @type {HTMLInputElement} */ (event.target))));
   shown = made.show;
   const told = page.told.args;
@@ -149,16 +150,15 @@ async function look(turn) {
   const answer = await hub.call("POST", "jobs/preview/", { ...asked(page.fleet, { ...now, when: "now" }).body }).catch((error) => ({ status: 0, body: { message: String(error.message) } }));
   if (turn !== asking) return;
   preview = answer.status === 200 ? answer.body : null;
-  if (preview) tell(previewed(preview), preview.examples.map((/** @type {any} */ one) => `${one.device}: ${one.refused}`), preview.refused);
+  if (preview) tell(previewed(preview), grouped(preview));
   else tell(answer.body?.message ?? `The hub refused it (${answer.status}).`, []);
   ready();
 }
 
-/** @param {string} text @param {string[]} refused @param {number} [count] */
-function tell(text, refused, count = refused.length) {
+/** @param {string} text @param {string[]} refused */
+function tell(text, refused) {
   write(byId("preview-words"), text);
-  const more = count > refused.length ? [`and ${plural(count - refused.length, "more device")}`] : [];
-  byId("preview-refused").replaceChildren(...[...refused, ...more].map((each) => element("li", { text: each })));
+  byId("preview-refused").replaceChildren(...refused.map((each) => element("li", { text: each })));
 }
 
 function ready() {

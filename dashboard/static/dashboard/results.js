@@ -61,7 +61,7 @@ export class Results {
 
   /** @param {string} state */
   #filter(state) {
-    const button = element("button", { type: "button", class: "count", "data-state": state }, element("b"), ` ${state ? word(state) : "all"}`);
+    const button = element("button", { type: "button", class: "count", "data-state": state }, element("b"), state ? word(state) : "all");
     button.addEventListener("click", () => {
       this.state = state;
       this.#standings(JSON.parse(this.counts));

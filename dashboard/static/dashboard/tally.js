@@ -34,13 +34,13 @@ const sum = (counts, kinds) => partsOf(counts).reduce((all, { kind, count }) => 
 /** Of how many nothing more is expected. @param {Counts} counts */
 export const settledOf = (counts) => sum(counts, SETTLED);
 
-/** How many came to no good end. @param {Counts} counts */
+/** How many came to no good end: what a job's limit is about. @param {Counts} counts */
 export const badOf = (counts) => sum(counts, BAD);
 
-/** "312 of 10,000 settled · 9 failed". @param {Counts} counts @param {number} total */
+/** "312 of 10,000 settled · 9 did not succeed". @param {Counts} counts @param {number} total */
 export function words(counts, total) {
   const bad = badOf(counts);
-  return `${figure(settledOf(counts))} of ${figure(total)} settled${bad ? ` · ${figure(bad)} failed` : ""}`;
+  return `${figure(settledOf(counts))} of ${figure(total)} settled${bad ? ` · ${figure(bad)} did not succeed` : ""}`;
 }
 
 /** What a job's state is called. @param {{state: string, counts: Counts, issued: number, total: number}} job */
