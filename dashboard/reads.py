@@ -215,6 +215,10 @@ def command_message(command: Command, event: Any) -> dict[str, Any]:  # noqa: AN
         "by": event.by if command.state == "cancelled" else str(command.user or "the hub"),
         "message": event.message,
         "progress": event.progress,
+        "step": event.step,
+        "reason": command.reason,
+        "sends": command.sends,
+        "expires_at": command.expires_at,
     }
 
 

@@ -8,7 +8,7 @@ from django.db.models import F
 
 from devices import dump, replay, telemetry
 from devices.history import repairs as marked
-from devices.models import Command, Device, Event, Frame, Metric
+from devices.models import Command, Device, Event, Frame, Metric, Tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +78,14 @@ def metrics(devices: QuerySet[Device] | list[Device]) -> dict[int, list[dict[str
     return found
 
 
+def tags(devices: QuerySet[Device]) -> dict[str, list[str]]:
+    """Return the tags of each device (by key), sorted."""
+    found: dict[str, list[str]] = {}
+    for key, name in Tag.objects.filter(device__in=devices).order_by("name").values_list("device__key", "name"):
+        found.setdefault(key, []).append(name)
+    return found
+
+
 def _usefulness(metric: dict[str, str]) -> tuple[int, str]:
     kind = metric["class"]
     if kind in PLACE:
@@ -117,6 +125,9 @@ def order(command: Command) -> dict[str, Any]:
         "args": command.args,
         "state": command.state,
         "by": str(command.user or "the hub"),
+        "reason": command.reason,
+        "sends": command.sends,
+        "expires_at": command.expires_at,
         "events": [
             {
                 "state": event.state,
@@ -124,6 +135,8 @@ def order(command: Command) -> dict[str, Any]:
                 "proof": event.proof,
                 "message": event.message,
                 "progress": event.progress,
+                "step": event.step,
+                "by": event.by,
             }
             for event in command.events.all()
         ],

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from dashboard import account, entries, inbox, onboarding, people, share, sharing, views
+from dashboard import account, entries, inbox, jobs, onboarding, people, schedules, share, sharing, views
 from dashboard.invitation import invitation
 
 urlpatterns = [
@@ -32,6 +32,11 @@ urlpatterns = [
     path("fleets/<slug:slug>/invitations/", people.invite, name="invite"),
     path("fleets/<slug:slug>/invitations/<int:invitation>/revoke/", people.revoke_invitation, name="revoke-invitation"),
     path("invitation/<str:code>/", invitation, name="invitation"),
+    path("jobs/", jobs.all_jobs, name="all-jobs"),
+    path("jobs/<slug:job>/", jobs.one_job, name="job"),
+    path("fleets/<slug:slug>/jobs/", jobs.fleet_jobs, name="jobs"),
+    path("fleets/<slug:slug>/jobs/new/", jobs.new_job, name="new-job"),
+    path("fleets/<slug:slug>/schedules/", schedules.fleet_schedules, name="schedules"),
     path("shares/", sharing.share_devices, name="share-devices"),
     path("shares/<slug:share>/revoke/", sharing.revoke_share, name="revoke-share"),
     path("share/<str:secret>/", share.share, name="share"),

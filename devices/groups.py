@@ -77,8 +77,11 @@ class Order(TypedDict):
 class CommandState(TypedDict):
     """A command entered a state, or a step within one; `at` in ms.
 
-    by     the user who gave it; of one that is cancelled, who did that
-    step   where an update stands at the device, else ""
+    by           the user who gave it; of one that is cancelled, who did that
+    step         where an update stands at the device, else ""
+    reason       why it was given
+    sends        how often it was handed to the broker
+    expires_at   until when it may be carried out
     """
 
     type: Literal["device.command_state"]
@@ -93,6 +96,9 @@ class CommandState(TypedDict):
     message: str
     progress: float | None
     step: str
+    reason: str
+    sends: int
+    expires_at: int
 
 
 class Summary(TypedDict):

@@ -80,4 +80,7 @@ def _message(command: Command, event: CommandEvent) -> CommandState:
         "message": event.message,
         "progress": event.progress,
         "step": event.step,
+        "reason": command.reason,
+        "sends": command.sends,
+        "expires_at": command.expires_at,
     }

@@ -107,6 +107,7 @@ FIELDS: Final[dict[str, Any]] = {
     "CodeAsked.key": Slot("key"),
     "CommandAsked.key": "once",
     "CommandAsked.name": "relay",
+    "CommandAsked.reason": "why",
     "JobAsked.key": "once",
     "JobAsked.name": "relay",
     "ScheduleAsked.name": "relay",
