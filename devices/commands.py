@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import transaction
 from django.db.models import Q
 
-from devices import arguments, audit, lifecycle, presence, wire
+from devices import arguments, audit, firmware, lifecycle, presence, wire
 from devices.dialects import Order
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from devices.lifecycle import State
 
 DEFAULT_TTL_S: Final = 60
+# Devices that sleep for most of a day are told when they wake, and have the night for it.
+UPDATE_TTL_S: Final = 86_400
 MAX_TTL_S: Final = 7 * 86_400
 MAX_WAITING: Final = 50
 MAX_KEY: Final = 128
@@ -39,19 +41,21 @@ def issue(  # noqa: PLR0913  an order has this many parts
     *,
     user: User | None,
     now: int,
-    ttl_s: int = DEFAULT_TTL_S,
+    ttl_s: int | None = None,
     key: str | None = None,
     reason: str = "",
     confirmed: bool = False,
 ) -> tuple[Command, bool]:
     """Queue a command and ring the bridge; return it and whether it is new (False: the key was used before).
 
+    ttl_s      how long it may wait and be worked on; None: as is usual for what it is
     reason     why, in a person's words; kept with it and in the audit
     confirmed  whether the person was asked: a command that is announced as dangerous is not taken otherwise
 
     Refusals: command_unknown, bad_args, invalid (ttl_s, key, reason), confirmation_needed (409), too_many_waiting,
     device_unknown (just deleted).
     """
+    ttl_s = default_ttl(device, name) if ttl_s is None else ttl_s
     check_ttl(ttl_s)
     check_key(key)
     check_reason(reason)
@@ -90,10 +94,19 @@ def issue(  # noqa: PLR0913  an order has this many parts
     return command, True
 
 
+def default_ttl(device: Device, name: str) -> int:
+    """Return for how long a command is good unless somebody says it: an update for as long as its address is."""
+    return UPDATE_TTL_S if is_update(device, name) else DEFAULT_TTL_S
+
+
+def is_update(device: Device, name: str) -> bool:
+    """Whether a device announced this as the command by which it takes firmware."""
+    return bool(device.commands.get(name, {}).get("type") == "update")
+
+
 def is_dangerous(device: Device, name: str) -> bool:
     """Whether a device announced that people are to be asked before it is told so. An update always is."""
-    spec = device.commands.get(name, {})
-    return bool(spec.get("dangerous")) or spec.get("type") == "update"
+    return bool(device.commands.get(name, {}).get("dangerous")) or is_update(device, name)
 
 
 def check_reason(reason: str) -> None:
@@ -140,7 +153,7 @@ def claim(cid: str, now: int) -> Order | None:
         gateway=gateway.key if gateway else None,
         name=command.name,
         cid=command.pk,
-        args=command.args,
+        args=firmware.told(command),
         expires_at=command.expires_at,
     )
 
@@ -187,6 +200,27 @@ def _progress(ack: wire.Ack, now: int) -> bool:
             Command.objects.filter(pk=ack.cid).update(changed_at=now)
             _ring(command, event)
     return True
+
+
+def reached(cid: str, now: int, proof: str) -> None:
+    """Note by what else than its answers it shows that a device has a command: it is received, if it was not yet."""
+    with transaction.atomic():
+        if Command.objects.filter(pk=cid, state="queued", claimed_at__isnull=False).exists():
+            _move(cid, "sent", now, proof)
+        if not _move(cid, "received", now, proof):
+            _tell_more(cid, now, proof)
+
+
+def _tell_more(cid: str, now: int, proof: str) -> None:
+    """Add to what proves that a command was received, in place; who does something for it is not silent."""
+    command = Command.objects.select_for_update(of=("self",)).filter(pk=cid, state="received").first()
+    event = command and command.events.filter(state="received").last()
+    if command and event:
+        Command.objects.filter(pk=cid).update(changed_at=now)
+        if proof not in event.proof:
+            event.proof = f"{event.proof}; {proof}"[:200]
+            event.save(update_fields=["proof"])
+            _ring(command, event)
 
 
 def cancel(cid: str, now: int, by: str) -> bool:
