@@ -243,6 +243,8 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
             now=reads.now_ms(),
             ttl_s=cmd.ttl_s,
             key=cmd.key,
+            reason=cmd.reason,
+            confirmed=cmd.confirm,
         )
         self.say(protocol.text(kind="ok", id=cmd.id, command=command.pk, state=command.state, new=new))
 

@@ -79,7 +79,7 @@ class Known(NamedTuple):
 
     def differs(self, message: Told) -> bool:
         """Whether this would be news."""
-        return any(self.message[field] != message[field] for field in ("state", "progress"))
+        return any(self.message[field] != message[field] for field in ("state", "progress", "step", "sends"))
 
 
 class Feed:

@@ -122,6 +122,8 @@ class Cmd(_Message, frozen=True, tag="cmd"):
     args: Any = None
     ttl_s: int = 60
     key: Name | None = None
+    reason: str = ""
+    confirm: bool = False
 
 
 class Call(_Message, frozen=True, tag="call", omit_defaults=True):

@@ -213,6 +213,10 @@ def command_message(command: Command, event: Any) -> dict[str, Any]:  # noqa: AN
         "by": event.by or str(command.user or "the hub"),
         "message": event.message,
         "progress": event.progress,
+        "step": event.step,
+        "reason": command.reason,
+        "sends": command.sends,
+        "expires_at": command.expires_at,
     }
 
 

@@ -117,6 +117,9 @@ def order(command: Command) -> dict[str, Any]:
         "args": command.args,
         "state": command.state,
         "by": str(command.user or "the hub"),
+        "reason": command.reason,
+        "sends": command.sends,
+        "expires_at": command.expires_at,
         "events": [
             {
                 "state": event.state,
@@ -124,6 +127,8 @@ def order(command: Command) -> dict[str, Any]:
                 "proof": event.proof,
                 "message": event.message,
                 "progress": event.progress,
+                "step": event.step,
+                "by": event.by,
             }
             for event in command.events.all()
         ],

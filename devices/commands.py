@@ -304,5 +304,9 @@ def _ring(command: Command, event: CommandEvent) -> None:
             "by": event.by or str(command.user or "the hub"),
             "message": event.message,
             "progress": event.progress,
+            "step": event.step,
+            "reason": command.reason,
+            "sends": command.sends,
+            "expires_at": command.expires_at,
         },
     )

@@ -22,7 +22,7 @@ WORDS: Final = {
     "claim_code.made": "made the claim code {target}",
     "claim_code.revoked": "revoked the claim code {target}",
     "command.cancelled": "cancelled the command {name} to {target}",
-    "command.issued": "gave {target} the command {name}",
+    "command.issued": "gave {target} the command {name}{why}",
     "device.changed": "changed the device {target}: {changes}",
     "device.claimed": "claimed the device {target} with the code {code}",
     "device.made": "registered the device {target}",
@@ -108,6 +108,7 @@ class _Told(dict[str, str]):
     def __init__(self, row: AuditEntry) -> None:
         super().__init__({name: _plain(value) for name, value in row.detail.items()})
         self["target"] = row.target
+        self["why"] = f": “{row.detail['reason']}”" if row.detail.get("reason") else ""
         pairs = {name: value for name, value in row.detail.items() if isinstance(value, list) and len(value) == 2}  # noqa: PLR2004  from, to
         self["changes"] = "; ".join(f"{name} from {_plain(a)} to {_plain(b)}" for name, (a, b) in pairs.items())
 

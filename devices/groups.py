@@ -75,7 +75,12 @@ class Order(TypedDict):
 
 
 class CommandState(TypedDict):
-    """A command entered a state; `at` in ms; `by` is the user who gave it."""
+    """A command entered a state; `at` in ms; `by` is the user who gave it, for this `reason`.
+
+    sends        how often it was handed to the broker
+    expires_at   until when it may be carried out
+    step         of an update: downloading, …
+    """
 
     type: Literal["device.command_state"]
     command: str
@@ -88,6 +93,10 @@ class CommandState(TypedDict):
     by: str
     message: str
     progress: float | None
+    step: str
+    reason: str
+    sends: int
+    expires_at: int
 
 
 class Summary(TypedDict):

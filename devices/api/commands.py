@@ -28,6 +28,8 @@ class CommandAsked(Strict):
         help_text=f"how long it may wait for the device; without it {commands.DEFAULT_TTL_S}, for an update a day",
     )
     key = serializers.CharField(max_length=128, required=False, help_text="the same key again gives the same command")
+    reason = serializers.CharField(max_length=commands.MAX_REASON, default="", allow_blank=True, help_text="why")
+    confirm = serializers.BooleanField(default=False, help_text="that somebody wants it although it is dangerous")
 
 
 class CommandShape(Shape):
@@ -43,6 +45,8 @@ class CommandShape(Shape):
     created_at = serializers.IntegerField()
     changed_at = serializers.IntegerField()
     expires_at = serializers.IntegerField()
+    sends = serializers.IntegerField(help_text="how often it was handed to the broker")
+    reason = serializers.CharField(help_text="why it was given")
 
 
 class EventShape(Shape):
@@ -54,6 +58,7 @@ class EventShape(Shape):
     by = serializers.CharField()
     message = serializers.CharField(help_text="what the device said")
     progress = serializers.FloatField(allow_null=True)
+    step = serializers.CharField(help_text="of an update: downloading, downloaded, verified, installing, restarting")
 
 
 class InstalledShape(Shape):
@@ -104,6 +109,8 @@ class Commands(View):
             now=now(),
             ttl_s=asked.get("ttl_s"),
             key=asked.get("key"),
+            reason=asked["reason"],
+            confirmed=asked["confirm"],
         )
         return Response(WholeCommand(command).data, status=201 if new else 200)
 

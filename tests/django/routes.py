@@ -102,6 +102,8 @@ FIELDS: Final[dict[str, Any]] = {
     "CodeAsked.key": Slot("key"),
     "CommandAsked.key": "once",
     "CommandAsked.name": "relay",
+    "CommandAsked.reason": "why",
+    "confirm": True,
     "name": "renamed",
     "fleet": Slot("slug"),
     "gateway": Slot("gateway"),

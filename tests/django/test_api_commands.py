@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from devices import commands
-from devices.models import Command, Device, Head
+from devices import commands, entries
+from devices.models import AuditEntry, Command, Device, Head
 
 URL = "/api/v1/devices/pump-1/commands/"
 
@@ -57,6 +57,8 @@ def test_a_repeated_key_gives_the_first_command(bob: User, pump: Device, api: An
         ({"name": "relay", "args": "on", "ttl_s": 0}, 400, "invalid"),
         ({"name": "relay", "args": "on", "ttl_s": 10**9}, 400, "invalid"),
         ({"name": "relay", "args": "on", "ttl": 5}, 400, "invalid"),
+        ({"name": "relay", "args": "on", "reason": "x" * 201}, 400, "invalid"),
+        ({"name": "relay", "args": "on", "confirm": "perhaps"}, 400, "invalid"),
         ({"args": "on"}, 400, "invalid"),
         ({}, 400, "invalid"),
     ],
@@ -80,6 +82,18 @@ def test_a_device_that_announced_nothing_takes_any_value(args: Any, bob: User, p
 def test_what_no_database_stores_is_refused(args: Any, bob: User, pump: Device, api: Any) -> None:
     Device.objects.update(commands={})
     assert give(api(bob), "anything", args).status_code == 400
+
+
+def test_a_dangerous_command_takes_a_confirmation_and_keeps_its_reason(bob: User, pump: Device, api: Any) -> None:
+    Device.objects.update(commands={"reboot": {"type": "action", "dangerous": True}})
+    refused = give(api(bob), "reboot", None, reason="it hangs")
+    assert (refused.status_code, refused.json()["code"]) == (409, "confirmation_needed")
+    assert not Command.objects.exists()
+    made = give(api(bob), "reboot", None, reason="it hangs", confirm=True)
+    assert (made.status_code, made.json()["reason"]) == (201, "it hangs")
+    assert (
+        entries.words(AuditEntry.objects.get(action="command.issued")) == "gave pump-1 the command reboot: “it hangs”"
+    )
 
 
 def test_a_viewer_may_look_and_not_command(vera: User, pump: Device, api: Any) -> None:

@@ -58,6 +58,20 @@ async def test_a_viewer_is_told_to_ask_a_manager(vera: User, pump: Device) -> No
     assert not await run(Command.objects.count)
 
 
+async def test_a_dangerous_command_is_given_once_it_is_confirmed_and_its_reason_is_told(
+    bob: User, pump: Device
+) -> None:
+    pump.commands = {"relay": {"type": "bool", "dangerous": True}}
+    await run(pump.save)
+    async with signed_in(bob) as live:
+        await give(live)
+        assert (await live.until("err"))["code"] == "confirmation_needed"
+        await give(live, confirm=True, reason="the tank is full")
+        told = await live.until("cmd_state")
+        assert (told["state"], told["reason"], told["sends"]) == ("queued", "the tank is full", 0)
+        assert told["expires_at"] > told["at"]
+
+
 @pytest.mark.parametrize("known", ["kettle", "nobody"])
 async def test_a_foreign_device_answers_like_none(bob: User, kettle: Device, known: str) -> None:
     async with signed_in(bob) as live:

@@ -159,7 +159,7 @@ def test_a_command_is_told_with_its_proofs_and_ends_with_0_when_it_succeeded(
         for answer, code in (("ok", 0), ("error too hot", 1)):
             answering = threading.Thread(target=lambda said=answer: acknowledge(client, said))
             answering.start()
-            ended = ran(anywhere, "send", device.key, "relay", "on", "--ttl", "30")
+            ended = ran(anywhere, "send", device.key, "relay", "on", "--ttl", "30", "--reason", "why", "--confirm")
             answering.join()
             assert (ended.returncode, ended.stderr) == (code, "")
             lines = ended.stdout.splitlines()

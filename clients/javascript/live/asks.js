@@ -7,6 +7,7 @@
 /** @typedef {import("./types.js").Ask} Ask */
 /** @typedef {import("./types.js").Call} Call */
 /** @typedef {import("./types.js").Order} Order */
+/** @typedef {import("./types.js").Evidence} Evidence */
 /** @typedef {import("./types.js").Outcome} Outcome */
 
 // How long an order that the hub has not confirmed is asked again, under the same key, after a cut.
@@ -23,7 +24,7 @@ const fresh = (state) => ({ ...state, news: [], outcomes: [], send: [] });
 
 /**
  * Give a command. `key` makes asking again after a cut harmless.
- * @param {State} state @param {{id: string, device: string, name: string, args: unknown, key: string, ttl_s?: number}} order
+ * @param {State} state @param {{id: string, device: string, name: string, args: unknown, key: string} & import("./types.js").How} order
  * @param {number} now @returns {State}
  */
 export function order(state, order, now) {
@@ -33,7 +34,10 @@ export function order(state, order, now) {
 }
 
 /** @param {Ask} ask @returns {object} */
-const command = ({ id, device, name, args, key, ttl_s }) => ({ type: "cmd", id, device, name, args, key, ...(ttl_s ? { ttl_s } : {}) });
+function command({ id, device, name, args, key, ttl_s, reason, confirm }) {
+  const asked = { ...(ttl_s ? { ttl_s } : {}), ...(reason ? { reason } : {}), ...(confirm ? { confirm } : {}) };
+  return { type: "cmd", id, device, name, args, key, ...asked };
+}
 
 /**
  * Change something as over REST; at once when the socket is up, else with the next welcome.
@@ -125,13 +129,17 @@ export function refused(state, { id, code, message }) {
 
 /** @param {State} state @param {any} message @returns {State} */
 export function evidence(state, message) {
-  const { command: id, device, name, args, by, at, proof = "", progress = null } = message;
+  const { command: id, device, name, args, by, at, proof = "", progress = null, step = "" } = message;
   const old = state.orders[id];
-  const event = { state: message.state, at, proof, message: message.message ?? "", progress };
-  const events = [...(old?.events ?? []).filter((one) => one.state !== event.state), event];
-  const next = withOrder(state, { id, device, name, args, by: by || old?.by || "", state: "", events });
+  const event = { state: message.state, at, proof, message: message.message ?? "", progress, step, by };
+  const events = [...(old?.events ?? []).filter((one) => !same(one, event)), event];
+  const { reason = old?.reason ?? "", expires_at = old?.expires_at, sends = old?.sends } = message;
+  const next = withOrder(state, { id, device, name, args, by: old?.by || by || "", state: "", events, reason, expires_at, sends });
   return { ...next, news: [{ kind: "order", device, order: id }] };
 }
+
+/** Whether two tell of the same: a state, and of an update each of its steps, is entered once. @param {Evidence} a @param {Evidence} b */
+const same = (a, b) => a.state === b.state && (a.step ?? "") === (b.step ?? "");
 
 /**
  * Put an order in, its events in their order; merges with what is known of it.
@@ -139,8 +147,7 @@ export function evidence(state, message) {
  */
 export function withOrder(state, given) {
   const known = state.orders[given.id]?.events ?? [];
-  const said = new Set(given.events.map((event) => event.state));
-  const events = [...known.filter((event) => !said.has(event.state)), ...given.events];
+  const events = [...known.filter((event) => !given.events.some((one) => same(one, event))), ...given.events];
   events.sort((a, b) => a.at - b.at || RANK.indexOf(a.state) - RANK.indexOf(b.state));
   const newest = events[events.length - 1];
   return { ...state, orders: { ...state.orders, [given.id]: { ...given, state: newest ? newest.state : given.state, events } } };

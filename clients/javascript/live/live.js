@@ -108,12 +108,12 @@ export class Live {
 
   /**
    * Give a command; what becomes of it is found in state.asks and state.orders.
-   * @param {string} device @param {string} name @param {unknown} args @param {{key?: string, ttl_s?: number}} [how]
+   * @param {string} device @param {string} name @param {unknown} args @param {import("./types.js").How} [how]
    * @returns {string} the ask's id
    */
-  order(device, name, args, { key = this.#key(), ttl_s } = {}) {
+  order(device, name, args, { key = this.#key(), ...how } = {}) {
     const id = `c${(this.asked.orders += 1)}`;
-    this.#become(state.order(this.state, { id, device, name, args, key, ttl_s }, this.world.now()));
+    this.#become(state.order(this.state, { id, device, name, args, key, ...how }, this.world.now()));
     return id;
   }
 
@@ -123,7 +123,7 @@ export class Live {
 
   /**
    * Give a command; settled when the hub has taken or refused it.
-   * @param {string} device @param {string} name @param {unknown} [args] @param {{key?: string, ttl_s?: number}} [how]
+   * @param {string} device @param {string} name @param {unknown} [args] @param {import("./types.js").How} [how]
    * @returns {Promise<{command: string, state: string, new: boolean}>}
    */
   command(device, name, args = null, how = {}) {

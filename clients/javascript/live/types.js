@@ -13,11 +13,15 @@ export {};
  *   cursor: Record<string, number>, heads: Record<string, number>, forgiven: Record<string, boolean>, recovered: boolean, gaps: Gap[], at: number,
  *   reason: string, error: string, retry: boolean}} Sub
  *   heads: where the devices stood when it was made; at: the replay's clock; reason: why the hub ended it; error: the hub's words when it refused it */
-/** @typedef {{state: string, at: number, proof: string, message: string, progress: number | null}} Evidence */
+/** @typedef {{state: string, at: number, proof: string, message: string, progress: number | null, step?: string, by?: string}} Evidence
+ *   step: of an update, e.g. downloading; by: who did it, where a person did */
+/** @typedef {{key?: string, ttl_s?: number, reason?: string, confirm?: boolean}} How  confirm: somebody was asked whether a
+ *   dangerous command is wanted; reason: why, in words */
 /** @typedef {{id: string, device: string, name: string, args: unknown, by: string, state: string,
- *   events: Evidence[]}} Order */
-/** @typedef {{id: string, device: string, name: string, args: unknown, key: string, ttl_s?: number, at: number,
- *   command: string, error: string}} Ask  what was ordered here and the hub has not confirmed, or refused */
+ *   events: Evidence[], reason?: string, expires_at?: number, sends?: number}} Order
+ *   sends: how often it was handed to the broker */
+/** @typedef {{id: string, device: string, name: string, args: unknown, key: string, at: number,
+ *   command: string, error: string} & How} Ask  what was ordered here and the hub has not confirmed, or refused */
 /** @typedef {{id: string, method: string, path: string, body?: unknown, at: number, sent: boolean}} Call */
 /** @typedef {{presence: string, because: string, since: number}} Presence */
 /** @typedef {{name: string, fleet: string, enabled: boolean}} About  a device's registration */

@@ -94,6 +94,8 @@ def _send_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("args", nargs="?", metavar="ARGUMENT", help="JSON (21.5, true, …), or else a text")
     made.add_argument("--ttl", type=int, metavar="S", help="seconds after which it is not sent any more (60)")
     made.add_argument("--key", help="given again under the same key, it is the same command")
+    made.add_argument("--reason", default="", help="why; it is kept with the command")
+    made.add_argument("--confirm", action="store_true", help="give it although the device calls it dangerous")
     _hub_options(made)
 
 
@@ -221,7 +223,8 @@ async def _notes(hub: live.Hub) -> None:
 async def send(asked: argparse.Namespace) -> int:
     """Give a command, print each state with its proof, and end with the last."""
     async with _connect(asked) as hub:
-        command = await hub.command(asked.device, asked.name, argument(asked.args), ttl_s=asked.ttl, key=asked.key)
+        how = {"ttl_s": asked.ttl, "key": asked.key, "reason": asked.reason, "confirm": asked.confirm}
+        command = await hub.command(asked.device, asked.name, argument(asked.args), **how)
         print(f"command {command.id}{'' if command.new else ' (known by its key already)'}", flush=True)
         async for state in command:
             print(show.state_line(state), flush=True)

@@ -99,7 +99,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class CommandState:
-    """A state that a command entered, and what proves it."""
+    """A state that a command entered, and what proves it. `step`: of an update; `reason`: why it was given."""
 
     command: str
     device: str
@@ -111,6 +111,8 @@ class CommandState:
     by: str
     message: str
     progress: float | None
+    step: str = ""
+    reason: str = ""
 
     @property
     def settled(self) -> bool:

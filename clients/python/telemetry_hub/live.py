@@ -166,7 +166,7 @@ class Hub:
         self._events.add(events)
         return events
 
-    async def command(
+    async def command(  # noqa: PLR0913  an order has this many parts
         self,
         device: str,
         name: str,
@@ -174,16 +174,20 @@ class Hub:
         *,
         ttl_s: int | None = None,
         key: str | None = None,
+        reason: str = "",
+        confirm: bool = False,
         timeout_s: float = ANSWER_S,
     ) -> Command:
         """Give a command; returns when the hub has it. After a cut it is asked again, under the same key.
 
-        ttl_s   seconds after which it is not sent to the device any more (the hub's default is 60)
-        key     a command given again under a key is the first one; None: a new one
+        ttl_s    seconds after which it is not sent to the device any more (the hub's default is 60)
+        key      a command given again under a key is the first one; None: a new one
+        reason   why, in words; it is kept with the command
+        confirm  whether somebody was asked: the hub refuses a dangerous command without it
         """
         self._check()
         command = Command(key or secrets.token_urlsafe(12))
-        ask = Ask(self._name("c"), device, name, args, command.key, now_ms(), ttl_s)
+        ask = Ask(self._name("c"), device, name, args, command.key, now_ms(), ttl_s, reason, confirm)
         _check_size(ask.message)
         self._asked[ask.id] = command
         self._state.order(ask)

@@ -19,13 +19,19 @@ class Ask:
     key: str
     at: int
     ttl_s: int | None = None
+    reason: str = ""
+    confirm: bool = False
     command: str = ""
 
     @property
     def message(self) -> dict[str, Any]:
         """What is said."""
         fields = {"id": self.id, "device": self.device, "name": self.name, "args": self.args, "key": self.key}
-        return {"type": "cmd", **fields, **({} if self.ttl_s is None else {"ttl_s": self.ttl_s})}
+        if self.ttl_s is not None:
+            fields["ttl_s"] = self.ttl_s
+        if self.reason:
+            fields["reason"] = self.reason
+        return {"type": "cmd", **fields, **({"confirm": True} if self.confirm else {})}
 
     def state(self, state: str, at: int) -> CommandState:
         """Say where it stands, when the hub knows it already and tells no more than that."""
@@ -35,7 +41,16 @@ class Ask:
 
 def event_of(message: dict[str, Any]) -> CommandState:
     """Read a cmd_state message."""
-    filled: dict[str, Any] = {"args": None, "proof": "", "by": "", "message": "", "progress": None} | message
+    filled: dict[str, Any] = {
+        "args": None,
+        "proof": "",
+        "by": "",
+        "message": "",
+        "progress": None,
+        "step": "",
+        "reason": "",
+    }
+    filled |= message
     return CommandState(**{name: filled[name] for name in CommandState.__dataclass_fields__})
 
 
@@ -57,10 +72,10 @@ class Order:
 
     def add(self, event: CommandState) -> bool:
         """Take what was told; whether it is news: the hub may tell a state twice, and the older after the newer."""
-        same = [one for one in self.events if one.state == event.state]
+        same = [one for one in self.events if (one.state, one.step) == (event.state, event.step)]
         if same and same[0].progress == event.progress:
             return False
-        self.events = [one for one in self.events if one.state != event.state]
+        self.events = [one for one in self.events if one not in same]
         self.events.append(event)
         self.events.sort(key=lambda one: (one.at, RANK.index(one.state) if one.state in RANK else -1))
         return True

@@ -105,6 +105,7 @@ def note(item: object) -> str | None:
 
 def state_line(state: CommandState) -> str:
     """Show what a command came to."""
+    step = f", {state.step}" if state.step else ""
     progress = "" if state.progress is None else f" {state.progress:.0%}"
     message = f": {state.message}" if state.message else ""
-    return visible(f"{clock(state.at)} {state.state}{progress} ({state.proof}){message}")
+    return visible(f"{clock(state.at)} {state.state}{step}{progress} ({state.proof}){message}")

@@ -1,32 +1,37 @@
-// Shows commands: a control for each that the device announced, with its live evidence, and the last ones given.
+// Shows what a device can be told: a control for each command that it announced, with its live evidence.
 
-import { givenAt, line, title, wordOf } from "./evidence.js";
-import { reading } from "./format.js";
+import { confirmed } from "./asking.js";
+import { control, input, isDangerous } from "./controls.js";
+import { line, title } from "./evidence.js";
 import { element, write } from "./page.js";
 import { CLOSED } from "../live/state.js";
 
-/** @typedef {{type: string, min?: number, max?: number, step?: number, unit?: string, options?: unknown[]}} Spec */
+/** @typedef {import("./controls.js").Spec} Spec */
 /** @typedef {import("../live/types.js").State} State */
-/** @typedef {{box: HTMLElement, evidence: HTMLElement, show: (value: unknown) => void, ask: string}} Control */
+/** @typedef {import("../live/types.js").How} How */
+/** @typedef {{evidence: HTMLElement, show: (value: unknown) => void, ask: string}} Control */
 
-const SHOWN = 20;
+// How long a command waits for its device, as the hub has it for who says nothing else.
+const TTL_S = 60;
 
 export class Commands {
   /**
-   * @param {{root: HTMLElement, list: HTMLElement, none: HTMLElement}} places
+   * @param {HTMLElement} root
    * @param {string} device
-   * @param {(name: string, args: unknown) => string} give  returns the ask's id
+   * @param {import("../live/index.js").Hub} hub
    */
-  constructor({ root, list, none }, device, give) {
+  constructor(root, device, hub) {
     this.root = root;
-    this.list = list;
-    this.none = none;
     this.device = device;
-    this.give = give;
+    this.hub = hub;
     /** @type {Map<string, Control>} */
     this.controls = new Map();
+    /** @type {Record<string, Spec>} */
+    this.specs = {};
     this.announced = "";
     this.enabled = false;
+    this.why = /** @type {HTMLInputElement} */ (input("text", "Reason for the next command", "Why? It is kept with the next command"));
+    this.why.maxLength = 200;
   }
 
   /** Make a control for each command. @param {Record<string, Spec>} specs */
@@ -34,23 +39,24 @@ export class Commands {
     const announced = JSON.stringify(specs);
     if (announced === this.announced) return;
     this.announced = announced;
+    this.specs = specs;
     this.controls = new Map();
     const names = Object.keys(specs).sort();
     const boxes = names.map((name) => this.#control(name, specs[name]));
     if (!names.length) boxes.push(this.#free());
-    this.root.replaceChildren(...boxes);
+    this.root.replaceChildren(...boxes, this.#reason());
     this.#enable();
   }
 
   /** @param {string} name @param {Spec} spec */
   #control(name, spec) {
     const evidence = element("p", { class: "evidence", "aria-live": "polite" });
-    const give = (/** @type {unknown} */ args) => this.#give(name, args);
-    const { parts, show } = (KINDS[spec.type] ?? KINDS.text)(name, spec, give);
-    const head = element("div", { class: "command-head" }, element("span", { class: "command-name", text: name, id: `command-${name}` }), ...parts);
-    const box = element("div", { class: "command", "data-command": name }, head, evidence);
-    this.controls.set(name, { box, evidence, show, ask: "" });
-    return box;
+    const { parts, show } = control(name, spec, (args) => this.#give(name, args));
+    const label = element("span", { class: "command-name", text: name, id: `command-${name}` });
+    if (isDangerous(spec)) label.append(" ", element("span", { class: "dangerous", text: "dangerous" }));
+    const head = element("div", { class: "command-head" }, label, ...parts);
+    this.controls.set(name, { evidence, show, ask: "" });
+    return element("div", { class: "command", "data-command": name }, head, evidence);
   }
 
   /** For a device that announced nothing: any name, any argument. */
@@ -65,32 +71,56 @@ export class Commands {
       const [word, text] = [name.value.trim(), args.value.trim()];
       if (word) this.#give("", text || null, word);
     });
-    this.controls.set("", { box: form, evidence, show: () => undefined, ask: "" });
+    this.controls.set("", { evidence, show: () => undefined, ask: "" });
     const hint = element("p", { class: "hint", text: "This device announced no commands, so it is sent whatever you write here. Makers: announce them (…/meta), and they become switches and sliders." });
     return element("div", { class: "command" }, form, evidence, hint);
   }
 
+  /** A reason for the next command, for whoever wants to give one. */
+  #reason() {
+    const more = element("details", { class: "why-next" }, element("summary", { text: "Add a reason" }), this.why);
+    more.addEventListener("toggle", () => /** @type {HTMLDetailsElement} */ (more).open && this.why.focus());
+    return more;
+  }
+
   /** @param {string} control @param {unknown} args @param {string} [name] */
-  #give(control, args, name = control) {
+  async #give(control, args, name = control) {
     const shown = this.controls.get(control);
     if (!shown || !this.enabled) return;
-    shown.ask = this.give(name, args);
+    /** @type {How} */
+    const how = { reason: this.why.value.trim() };
+    if (isDangerous(this.specs[name])) {
+      const reason = await confirmed(this.#asked(name, args), how.reason);
+      if (reason === null) return;
+      Object.assign(how, { reason, confirm: true });
+    }
+    this.why.value = "";
+    shown.ask = this.hub.order(this.device, name, args, how);
+  }
+
+  /** What somebody is asked before it happens. @param {string} name @param {unknown} args */
+  #asked(name, args) {
+    const known = this.hub.state.about[this.device]?.name || document.getElementById("device-name")?.textContent || this.device;
+    const who = known === this.device ? known : `${known} (${this.device})`;
+    const { presence = "never", because = "" } = this.hub.state.devices[this.device] ?? {};
+    const words = presence === "online" && !because.startsWith("asleep")
+      ? "It is online, so it is told at once. What it has been told cannot be taken back."
+      : `It is ${presence === "never" ? "not there yet: nobody has heard of it" : `${presence} (${because})`}. The command waits up to ${TTL_S} s for it, and can be cancelled until then.`;
+    return { title: `${title({ name, args })}?`, texts: [`${who} calls this command dangerous.`, words], act: title({ name, args }) };
   }
 
   /**
    * @param {State} state
+   * @param {import("../live/types.js").Order[]} orders  the device's, the newest first
    * @param {boolean} live  whether an order can be given now
    * @param {Record<string, unknown>} values  the device's newest readings: a command's own metric says its state
    */
-  draw(state, live, values) {
+  draw(state, orders, live, values) {
     if (live !== this.enabled) {
       this.enabled = live;
       this.#enable();
     }
-    const orders = Object.values(state.orders).filter((order) => order.device === this.device);
-    orders.sort((a, b) => givenAt(b) - givenAt(a) || (a.id < b.id ? 1 : -1));
     for (const [name, control] of this.controls) this.#evidence(name, control, state, orders, values);
-    this.#history(orders.slice(0, SHOWN));
   }
 
   #enable() {
@@ -109,25 +139,6 @@ export class Commands {
     else if (order) tell(control.evidence, `${title(order)}   ${line(order)}`, order.state);
     else if (ask) tell(control.evidence, "asking the hub …", "queued");
   }
-
-  /** @param {import("../live/types.js").Order[]} orders */
-  #history(orders) {
-    this.none.hidden = orders.length > 0;
-    const items = new Map([...this.list.children].map((item) => [item.getAttribute("data-id") ?? "", /** @type {HTMLElement} */ (item)]));
-    const wanted = orders.map((order) => {
-      const item = items.get(order.id) ?? element("li", { class: "order", "data-id": order.id });
-      const text = JSON.stringify([order.events, order.by]);
-      if (item.dataset.drawn === text) return item;
-      item.dataset.drawn = text;
-      item.dataset.state = order.state;
-      const state = element("span", { class: "state", text: wordOf(order.state) });
-      const head = element("div", { class: "order-head" }, element("b", { text: title(order) }), element("span", { class: "by", text: order.by }), state);
-      item.replaceChildren(head, element("p", { class: "evidence", text: line(order) }));
-      return item;
-    });
-    const same = wanted.length === this.list.children.length && wanted.every((item, index) => this.list.children[index] === item);
-    if (!same) this.list.replaceChildren(...wanted);
-  }
 }
 
 /** @param {HTMLElement} part @param {string} text @param {string} state */
@@ -136,104 +147,3 @@ function tell(part, text, state) {
   part.dataset.state = state;
   part.classList.toggle("open", !CLOSED.has(state) && state !== "refused");
 }
-
-/** @param {string} type @param {string} label @param {string} [placeholder] */
-function input(type, label, placeholder) {
-  const look = type === "range" ? "form-range" : "form-control";
-  return /** @type {HTMLInputElement} */ (element("input", { type, class: look, "aria-label": label, placeholder, autocomplete: "off" }));
-}
-
-/** @typedef {(name: string, spec: Spec, give: (args: unknown) => void) => {parts: HTMLElement[], show: (value: unknown) => void}} Kind */
-
-/** @type {Kind} */
-function bool(name, _spec, give) {
-  const buttons = [false, true].map((value) => {
-    const button = element("button", { type: "button", class: "choice", "aria-pressed": "false", text: value ? "on" : "off", "aria-label": `${name} ${value ? "on" : "off"}` });
-    button.addEventListener("click", () => give(value));
-    return button;
-  });
-  const group = element("div", { class: "choices", role: "group", "aria-label": name }, ...buttons);
-  return { parts: [group], show: (value) => press(buttons, [false, true].indexOf(/** @type {boolean} */ (value))) };
-}
-
-/** @param {HTMLElement[]} buttons @param {number} pressed */
-function press(buttons, pressed) {
-  buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(index === pressed)));
-}
-
-/** @type {Kind} */
-function choice(name, { options = [] }, give) {
-  if (options.length > 4) return select(name, options, give);
-  const buttons = options.map((option) => {
-    const button = element("button", { type: "button", class: "choice", "aria-pressed": "false", text: reading(option) });
-    button.addEventListener("click", () => give(option));
-    return button;
-  });
-  const group = element("div", { class: "choices", role: "group", "aria-label": name }, ...buttons);
-  return { parts: [group], show: (value) => press(buttons, options.indexOf(value)) };
-}
-
-/** @param {string} name @param {unknown[]} options @param {(args: unknown) => void} give */
-function select(name, options, give) {
-  const made = /** @type {HTMLSelectElement} */ (element("select", { class: "form-select", "aria-label": name }));
-  made.append(element("option", { text: "choose …", value: "" }), ...options.map((option, index) => element("option", { text: reading(option), value: String(index) })));
-  made.addEventListener("change", () => made.value !== "" && give(options[Number(made.value)]));
-  return { parts: [made], show: (/** @type {unknown} */ value) => {
-    const index = options.indexOf(value);
-    if (index >= 0 && document.activeElement !== made) made.value = String(index);
-  } };
-}
-
-/** @type {Kind} */
-function number(name, { min, max, step, unit }, give) {
-  const ranged = min !== undefined && max !== undefined;
-  const field = input("number", name);
-  const slider = ranged ? input("range", `${name}, slider`) : null;
-  for (const one of slider ? [field, slider] : [field]) {
-    if (min !== undefined) one.min = String(min);
-    if (max !== undefined) one.max = String(max);
-    one.step = step === undefined ? (ranged && one === slider ? String((max - min) / 100) : "any") : String(step);
-  }
-  const form = element("form", { class: "number" }, ...(slider ? [slider] : []), field, ...(unit ? [element("i", { text: unit })] : []), element("button", { class: "btn btn-sm", type: "submit", text: "Set" }));
-  let touched = false;
-  field.addEventListener("input", () => {
-    touched = true;
-    if (slider) slider.value = field.value;
-  });
-  slider?.addEventListener("input", () => {
-    touched = true;
-    field.value = slider.value;
-  });
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    if (field.value === "" || !Number.isFinite(field.valueAsNumber)) return;
-    touched = false;
-    give(field.valueAsNumber);
-  });
-  return { parts: [form], show: (value) => {
-    if (typeof value !== "number" || touched || document.activeElement === field || document.activeElement === slider) return;
-    field.value = String(value);
-    if (slider) slider.value = String(value);
-  } };
-}
-
-/** @type {Kind} */
-function action(name, _spec, give) {
-  const button = element("button", { type: "button", class: "btn btn-sm", text: "Run", "aria-label": `Run ${name}` });
-  button.addEventListener("click", () => give(null));
-  return { parts: [button], show: () => undefined };
-}
-
-/** @type {Kind} */
-function text(name, _spec, give) {
-  const field = input("text", name);
-  const form = element("form", { class: "text" }, field, element("button", { class: "btn btn-sm", type: "submit", text: "Send" }));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    give(field.value);
-  });
-  return { parts: [form], show: () => undefined };
-}
-
-/** @type {Record<string, Kind>} */
-const KINDS = { bool, enum: choice, number, action, text };

@@ -4,6 +4,7 @@ import { Charts } from "./charts.js";
 import { Commands } from "./commands.js";
 import { connected } from "./corner.js";
 import { WORDS, clock, flags, instant } from "./format.js";
+import { Orders, ordersOf } from "./orders.js";
 import { ask, begin, byId, element, given, notice, record, showPresence, write } from "./page.js";
 import * as rail from "./rail.js";
 import { Scrubber } from "./scrubber.js";
@@ -27,6 +28,9 @@ let learnedAt = Date.now();
 
 /** @type {Commands | null} */
 let commands = null;
+
+/** The last commands; null for whoever may not see them. @type {Orders | null} */
+let lastGiven = null;
 
 /** @type {Scrubber | null} */
 let scrubber = null;
@@ -218,7 +222,10 @@ const live = connected((state, news) => {
     draw();
   }
   const kind = rail.railOf(state, Date.now()).state;
-  commands?.draw(state, state.link.phase === "up" && kind !== "down" && !scrubber?.on, values);
+  const orders = ordersOf(state, key);
+  const mayOrder = state.link.phase === "up" && kind !== "down" && !scrubber?.on;
+  commands?.draw(state, orders, mayOrder, values);
+  lastGiven?.draw(orders, now, mayOrder);
   showState(state.devices[key]);
   showAbout(state.about[key]);
   notice(state.subs.main?.reason === "permission_revoked" ? GONE : "");
@@ -249,8 +256,12 @@ begin();
 describe();
 ranges();
 if (page.may_command) {
-  commands = new Commands({ root: byId("commands"), list: byId("orders"), none: byId("no-orders") }, key, (name, args) => live.order(key, name, args));
+  commands = new Commands(byId("commands"), key, live);
   commands.describe(page.commands);
+}
+if (document.getElementById("orders")) {
+  const cancel = (/** @type {string} */ id) => live.call("POST", `commands/${id}/cancel/`);
+  lastGiven = new Orders(byId("orders"), byId("no-orders"), page.may_command ? cancel : null);
 }
 showState(page);
 live.learn((state) => page.orders.reduce(withKnown, state));
