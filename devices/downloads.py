@@ -124,10 +124,10 @@ def _gone(text: str) -> Refusal:
 def begin(download: Download, first: int, now: int) -> None:
     """Note that a device fetches what it was told to: so it has the command."""
     logger.info("download of %s begins at byte %d", download, first)
-    commands.reached(download.cid, now, f"{download.key} asked the hub for the file")
+    commands.seen(download.cid, now, f"{download.key} asked the hub for the file")
 
 
 def end(download: Download, now: int) -> None:
     """Note that the last byte was sent. Whether the device has them all, and whole, it has to say itself."""
     logger.info("download of %s: the last byte was sent", download)
-    commands.reached(download.cid, now, "the hub sent it to the last byte")
+    commands.seen(download.cid, now, "the hub sent it to the last byte")

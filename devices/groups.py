@@ -75,11 +75,13 @@ class Order(TypedDict):
 
 
 class CommandState(TypedDict):
-    """A command entered a state; `at` in ms; `by` is the user who gave it, for this `reason`.
+    """A command entered a state, or a step within one; `at` in ms.
 
+    by           the user who gave it; of one that is cancelled, who did that
+    step         where an update stands at the device, else ""
+    reason       why it was given
     sends        how often it was handed to the broker
     expires_at   until when it may be carried out
-    step         of an update: downloading, …
     """
 
     type: Literal["device.command_state"]
