@@ -60,6 +60,7 @@ def test_a_device_updates_itself_through_a_cut_and_the_hub_never_has_the_file_in
     image, credentials, before = os.urandom(SIZE), demo.add_device("sprinkler"), peak_mb(demo)
     kept = uploaded(demo, image)
     with Paho(demo, credentials) as device:
+        device.said("status", "online")
         device.said("meta", META)
         cid, order = told(demo, device, kept["id"])
         assert len(order["url"]) < len("http://127.0.0.1:65535/fw/") + 30
