@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 from bridge.anchor import Anchor
 from bridge.announcer import Announcer
 from bridge.book import Book, OpenAccounts
+from bridge.foreman import Foreman
 from bridge.listener import Listener
 from bridge.notices import Notices
 from bridge.relay import Relay
@@ -71,6 +72,7 @@ class Worker:
         self.sender = Sender(url, f"{client_id}-out", self.threads)
         self.notices = Notices()
         self.anchor = Anchor()
+        self.foreman = Foreman(self.threads)
         self.stopping = asyncio.Event()
         # Set once we hear what is said in the groups: a `watch` before that would be lost.
         self._in_groups = asyncio.Event()
@@ -110,6 +112,7 @@ class Worker:
                 tasks.create_task(self._keep_accounts(), name="bridge accounts"),
                 tasks.create_task(self.announcer.run(), name="bridge announce"),
                 tasks.create_task(self.notices.run(lambda: self.book.directory, self.sender), name="bridge notices"),
+                tasks.create_task(self.foreman.run(), name="bridge jobs"),
                 tasks.create_task(Upkeep(self.threads).run(), name="bridge upkeep"),
             ]
             await self.stopping.wait()
@@ -171,6 +174,11 @@ class Worker:
     async def device_order(self, message: groups.Order) -> None:
         """Send this device's commands, if they are not another bridge's already."""
         self.sender.ring(message["device"])
+
+    async def fleet_job(self, message: groups.Job) -> None:
+        """Go on with a job that was started or resumed."""
+        if message["state"] == "running" and message["issued"] < message["total"]:
+            self.foreman.ring()
 
     async def registry_changed(self, _message: groups.Registered) -> None:
         """Read the registry again, and bring the broker's accounts up to date."""

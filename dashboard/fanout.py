@@ -228,6 +228,11 @@ class Fanout:
         if fleet := self.fleets.get(message["fleet"]):
             self._look_up(fleet.hear(message["devices"]))
 
+    def fleet_job(self, message: groups.Job) -> None:
+        """Tell whoever sees all of the fleet where one of its jobs stands."""
+        if fleet := self.fleets.get(message["fleet"]):
+            fleet.learn_job({**message})
+
     def registry_changed(self, message: groups.Registered) -> None:
         """Look at a device that was made, renamed, moved or deleted."""
         self._look_up({message["device"]})
@@ -326,6 +331,8 @@ class Fanout:
         if changed := fleet.changed(await reads.run(reads.marks, fleet.pk)):
             found = await reads.run(reads.summaries, fleet.pk, changed)
             fleet.read({key: found.get(key) for key in changed}, as_of)
+        for job in await reads.run(reads.jobs_of, fleet.pk):
+            fleet.learn_job(job)
 
 
 def _group(feed: Feed | FleetFeed) -> str:

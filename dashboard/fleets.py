@@ -16,6 +16,8 @@ from dashboard.rows import CHUNK_SIZE
 
 # Devices in one message of a fleet.
 FLEET_CHUNK: Final = 200
+# Jobs of a fleet whose state is remembered, so that a check repeats nothing.
+REMEMBERED_JOBS: Final = 200
 
 
 class Follower:
@@ -33,21 +35,25 @@ class Follower:
         self.due: dict[str, None] = {}
         # The devices that it may see; None: all of the fleet.
         self._part: frozenset[str] | None = None
+        # Whether it is known which part that is.
+        self._begun = False
         # Whether it was told all that the others were told. It is not before its first picture.
         self._level = False
 
     def begin(self, marks: dict[str, Mark], part: frozenset[str] | None = None) -> None:
         """Answer, and have the first picture sent, as far as credit goes: of this part of the fleet (None: all)."""
-        self._part = part
+        self._part, self._begun = part, True
         head = {key: mark.seq for key, mark in marks.items() if self._sees(key)}
         self.session.say(protocol.text(kind="ok", id=self.id, head=head, recovered=True))
         self._owe(head)
+        self._tell_jobs()
 
     def see(self, part: frozenset[str] | None) -> None:
         """See this part of the fleet from now on (None: all); what it sees no more is gone to it."""
         if part != self._part:
             before, self._part = self._seen(), part
             self._owe(before ^ self._seen())
+            self._tell_jobs()
 
     def _seen(self) -> frozenset[str]:
         return frozenset(self.fleet.told) if self._part is None else self._part
@@ -61,6 +67,15 @@ class Follower:
             self._owe(key for key in keys if self._sees(key))
         elif not (self._level and self.session.offer(self.id, parcel)):
             self._owe(keys)
+
+    def take_job(self, text: str) -> None:
+        """Send where a job stands, which is for those who see all of the fleet."""
+        if self._begun and self._part is None:
+            self.session.say(text)
+
+    def _tell_jobs(self) -> None:
+        for job in self.fleet.jobs.values():
+            self.take_job(_job_text(job))
 
     def _owe(self, keys: Iterable[str]) -> None:
         self._level = False
@@ -105,6 +120,8 @@ class FleetFeed:
         self.pk = pk
         self.followers: set[Follower] = set()
         self.told: dict[str, Mark] = {}
+        # The jobs that were told of last, by their ids.
+        self.jobs: dict[str, Told] = {}
         self.joined = False
         self.idle = False
         self.heard = 0
@@ -146,6 +163,18 @@ class FleetFeed:
         for key, mark in marks.items():
             self.told.setdefault(key, mark)
 
+    def learn_job(self, job: Told) -> None:
+        """Tell where a job stands, unless something newer is known; it does not matter by what it became known."""
+        before = self.jobs.pop(job["job"], None)
+        newer = before is None or before["at"] < job["at"]
+        self.jobs[job["job"]] = job if newer or before is None else before
+        if len(self.jobs) > REMEMBERED_JOBS:
+            del self.jobs[next(iter(self.jobs))]
+        if newer:
+            text = _job_text(job)
+            for follower in self.followers:
+                follower.take_job(text)
+
     def _tell(self, devices: dict[str, Told | None]) -> None:
         for key, summary in devices.items():
             if summary is None:
@@ -172,6 +201,10 @@ def chunks(devices: dict[str, Told | None]) -> Iterator[tuple[list[str], Parcel]
         texts.append(text)
         size += len(text)
     yield keys, _parcel(keys, texts)
+
+
+def _job_text(job: Told) -> str:
+    return protocol.text(kind="job", **{name: value for name, value in job.items() if name != "type"})
 
 
 def _parcel(keys: list[str], texts: list[str]) -> Parcel:

@@ -132,9 +132,12 @@ async def fleet(who: Joining, id_: str, slug: str) -> None:
     try:
         await who.fanout.follow(follower)
         marks, part = await reads.run(reads.picture, who.pass_.user, pk)
+        jobs = await reads.run(reads.jobs_of, pk) if part is None else []
     except BaseException:
         follower.leave()
         raise
     follower.fleet.learn(marks)
+    for job in jobs:
+        follower.fleet.learn_job(job)
     who.sender.add(follower)
     follower.begin(marks, part)

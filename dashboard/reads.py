@@ -20,15 +20,17 @@ from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from dashboard.protocol import MAX_BEHIND, Since
-from devices import registry, rights, telemetry, values
+from devices import jobs, registry, rights, telemetry, values
 from devices.errors import Refusal, device_unknown
-from devices.models import Command, Device, Head
+from devices.models import Command, Device, Head, Job
 
 P = ParamSpec("P")
 R = TypeVar("R")
 FirstSeq = Callable[[int], int | None]
 # Commands that changed in the last hour are shown to who comes now.
 RECENT_MS: Final = 3_600_000
+# Of a fleet, at most.
+MOST_JOBS: Final = 50
 OPEN: Final = ("queued", "sent", "received")
 # A command's time is taken before its transaction commits, maybe by another machine: look this far back.
 OVERLAP_MS: Final = 30_000
@@ -243,8 +245,15 @@ def fleet_id(user: User, slug: str) -> int:
 
 def picture(user: User, fleet: int) -> tuple[dict[str, Mark], frozenset[str] | None]:
     """Return the marks of a fleet, and which part of it this user may see; None: all. Refuses one that may not be."""
-    part = registry.part_of(user, fleet) if rights.sees_parts(user) else None
-    return marks(fleet), part
+    partly = rights.sees_parts(user) and not registry.sees_whole(user, fleet)
+    return marks(fleet), registry.part_of(user, fleet) if partly else None
+
+
+def jobs_of(fleet: int) -> list[dict[str, Any]]:
+    """Return a fleet's jobs that are not over, or changed lately, as its group was told; the oldest first."""
+    rows = Job.objects.filter(fleet_id=fleet).select_related("fleet")
+    rows = rows.filter(Q(state__in=("running", "stopped")) | Q(changed_at__gte=now_ms() - RECENT_MS))
+    return [{**jobs.message(job)} for job in reversed(rows.order_by("-created_at", "-pk")[:MOST_JOBS])]
 
 
 def summaries(fleet: int, keys: set[str] | None = None) -> dict[str, dict[str, Any]]:

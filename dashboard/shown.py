@@ -8,7 +8,7 @@ from django.db.models import F
 
 from devices import dump, firmware, replay, telemetry
 from devices.history import repairs as marked
-from devices.models import Command, Device, Event, Frame, Metric
+from devices.models import Command, Device, Event, Frame, Metric, Tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +76,14 @@ def metrics(devices: QuerySet[Device] | list[Device]) -> dict[int, list[dict[str
         found.setdefault(metric.device_id, []).append(kind)
     for kinds in found.values():
         kinds.sort(key=_usefulness)
+    return found
+
+
+def tags(devices: QuerySet[Device]) -> dict[str, list[str]]:
+    """Return the tags of each device (by key), sorted."""
+    found: dict[str, list[str]] = {}
+    for key, name in Tag.objects.filter(device__in=devices).order_by("name").values_list("device__key", "name"):
+        found.setdefault(key, []).append(name)
     return found
 
 

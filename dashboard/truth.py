@@ -151,7 +151,9 @@ def _ask(scene: Scene) -> Truth:
     parts = {
         follower: registry.part_of(user, fleet)
         for follower, fleet in scene.follows.items()
-        if (user := follower.session.pass_.user).pk in users and (user.pk in exceptions or rights.scope_of(user).narrow)
+        if (user := follower.session.pass_.user).pk in users
+        and (user.pk in exceptions or rights.scope_of(user).narrow)
+        and not registry.sees_whole(user, fleet)
     }
     return Truth(users, members, visits, good, places, existing, exceptions, parts)
 

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from dashboard import account, entries, firmware, inbox, onboarding, people, share, sharing, views
+from dashboard import account, entries, firmware, inbox, jobs, onboarding, people, schedules, share, sharing, views
 from dashboard.invitation import invitation
 
 urlpatterns = [
@@ -34,6 +34,11 @@ urlpatterns = [
     path("fleets/<slug:slug>/firmware/", firmware.of_fleet, name="firmware"),
     path("fleets/<slug:slug>/firmware/<int:file>/remove/", firmware.remove, name="remove-firmware"),
     path("invitation/<str:code>/", invitation, name="invitation"),
+    path("jobs/", jobs.all_jobs, name="all-jobs"),
+    path("jobs/<slug:job>/", jobs.one_job, name="job"),
+    path("fleets/<slug:slug>/jobs/", jobs.fleet_jobs, name="jobs"),
+    path("fleets/<slug:slug>/jobs/new/", jobs.new_job, name="new-job"),
+    path("fleets/<slug:slug>/schedules/", schedules.fleet_schedules, name="schedules"),
     path("shares/", sharing.share_devices, name="share-devices"),
     path("shares/<slug:share>/revoke/", sharing.revoke_share, name="revoke-share"),
     path("share/<str:secret>/", share.share, name="share"),

@@ -19,7 +19,7 @@ from dashboard import shown
 from dashboard.forms import AddDevice, Except, MarkBad, Share, SignIn
 from dashboard.pages import page
 from dashboard.sharing import listed
-from devices import guesses, numbering, registry, rejects, wire
+from devices import guesses, numbering, registry, rejects, tags, wire
 from devices.errors import Refusal
 from devices.history import repairs
 from devices.models import Device, Role
@@ -68,6 +68,16 @@ def fleet(request: HttpRequest) -> HttpResponse:
     user = cast("User", request.user)
     managed = list(registry.fleets_of(user, Role.MANAGER).order_by("name")[:2])
     context = fleet_context(user, reverse("fleet") + "devices/")
+    tagged = shown.tags(registry.visible_to(user))
+    for key, row in context["rows"].items():
+        row["tags"] = tagged.get(key, [])
+    whole = list(registry.whole_fleets_of(user, Role.OPERATOR).values_list("slug", flat=True))
+    context["live"]["commanded"] = whole
+    context |= {
+        "tags": sorted({name for names in tagged.values() for name in names}),
+        "commanded": whole,
+        "sees_jobs": registry.whole_fleets_of(user).exists(),
+    }
     return render(request, "dashboard/fleet.html", {**context, "may_add": bool(managed), "managed": managed})
 
 
@@ -228,8 +238,10 @@ def _state(user: User, one: Device) -> dict[str, Any]:
         **readings_of(one),
         "commands": shown.commands(one),
         "firmware": one.firmware,
+        "tags": tags.of(one),
         "orders": shown.orders(one),
         "may_command": registry.may(user, one, Role.OPERATOR),
+        "may_manage": registry.may(user, one, Role.MANAGER),
         "at": reverse("fleet") + "devices/",
     }
 

@@ -109,6 +109,25 @@ class Summary(TypedDict):
     devices: dict[str, dict[str, Any]]
 
 
+class Job(TypedDict):
+    """A job of one fleet is in another state, or its counts are others; `at` in ms, grows. At most two a second.
+
+    issued   how many of `total` devices have their command, or were refused it
+    counts   state → devices; see jobs.counts
+    """
+
+    type: Literal["fleet.job"]
+    fleet: str
+    job: str
+    name: str
+    state: str
+    because: str
+    total: int
+    issued: int
+    counts: dict[str, int]
+    at: int
+
+
 class FleetWatch(TypedDict):
     """Somebody looks at this fleet: send its summaries for the next minute."""
 
@@ -176,7 +195,7 @@ class Pulse(TypedDict):
     at: int
 
 
-Message = Frames | State | Watch | Order | CommandState | Summary | FleetWatch | Registered | Pulse
+Message = Frames | State | Watch | Order | CommandState | Summary | Job | FleetWatch | Registered | Pulse
 
 
 def device_group(key: str) -> str:

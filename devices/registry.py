@@ -13,13 +13,13 @@ import msgspec
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Coalesce
 
-from devices import audit, rights, sealing, standing, telemetry, values, wellknown, wire
+from devices import audit, rights, sealing, standing, tags, telemetry, values, wellknown, wire
 from devices.errors import Refusal, device_unknown
 from devices.groups import Message, announce_on_commit
 from devices.models import Device, DeviceRole, Fleet, Head, Membership, Metric, Reject, Role, Rolled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from django.contrib.auth.models import AnonymousUser, User
     from django.db.models import QuerySet
@@ -57,6 +57,11 @@ def fleets_of(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[
     return Fleet.objects.filter(rights.fleets(user, role))
 
 
+def whole_fleets_of(user: User | AnonymousUser, role: Role = Role.VIEWER) -> QuerySet[Fleet]:
+    """Return the fleets in which the user has at least this role, and of which they see every device."""
+    return Fleet.objects.filter(rights.whole_fleets(user, role))
+
+
 def memberships_of(users: list[int]) -> set[tuple[int, int]]:
     """Return what `fleets_of` rests on, for many users at once who are no superusers: users and fleets (row ids)."""
     return set(Membership.objects.filter(user_id__in=users).values_list("user_id", "fleet_id"))
@@ -85,6 +90,11 @@ def part_of(user: User, fleet: int) -> frozenset[str] | None:
     return frozenset(
         Device.objects.filter(rights.devices(user, Role.VIEWER), fleet=fleet).values_list("key", flat=True)
     )
+
+
+def sees_whole(user: User, fleet: int) -> bool:
+    """Whether they see every device of a fleet (a row id), and what concerns all of it."""
+    return whole_fleets_of(user).filter(pk=fleet).exists()
 
 
 def find(user: User | AnonymousUser, key: str, role: Role = Role.VIEWER) -> Device:
@@ -124,6 +134,15 @@ def find_fleet(user: User, slug: str, role: Role = Role.VIEWER) -> Fleet:
         raise Refusal("fleet_unknown", f"There is no fleet {slug!r}, or you may not see it.", 404)
     if role is not Role.VIEWER and not fleets_of(user, role).filter(pk=fleet.pk).exists():
         raise Refusal("forbidden", _too_little(user, fleet, role), 403)
+    return fleet
+
+
+def find_whole_fleet(user: User, slug: str, role: Role = Role.VIEWER) -> Fleet:
+    """Return one fleet for what concerns all of it: not for those who see a part of it (403)."""
+    fleet = find_fleet(user, slug, role)
+    if not whole_fleets_of(user, role).filter(pk=fleet.pk).exists():
+        message = f"This concerns all of the fleet {fleet}, and you may see a part of it; ask a manager."
+        raise Refusal("forbidden", message, 403)
     return fleet
 
 
@@ -209,6 +228,7 @@ class Changes(Limits, total=False):
     fleet: Fleet
     enabled: bool
     gateway: Device | None
+    tags: list[str]
 
 
 def change(device: Device, changes: Changes) -> None:
@@ -218,10 +238,14 @@ def change(device: Device, changes: Changes) -> None:
     with transaction.atomic():
         row = Device.objects.select_for_update(of=("self",), no_key=True).get(pk=device.pk)
         spoke, alone = row.enabled, row.gateway_id is None
-        before, was_in = {field: getattr(row, field) for field in changes}, row.fleet
+        before, was_in = _as_it_is(row, changes), row.fleet
+        columns = [field for field in changes if field != "tags"]
         for field, value in changes.items():
-            setattr(row, field, value)
-        row.save(update_fields=list(changes))
+            if field in columns:
+                setattr(row, field, value)
+        row.save(update_fields=columns)
+        if "tags" in changes:
+            tags.put(row, changes["tags"])
         _note_changes(row, was_in, before)
         if spoke and (not row.enabled or (alone and row.gateway_id is not None)):
             _cut(row, "its account was withdrawn" if alone else "it was disabled")
@@ -230,8 +254,8 @@ def change(device: Device, changes: Changes) -> None:
 
 def _note_changes(device: Device, was_in: Fleet, before: dict[str, Any]) -> None:
     """Write down what is another than before. In another fleet nobody has a role for the device alone."""
-    moved = {field: [_plain(old), _plain(getattr(device, field))] for field, old in before.items()}
-    moved = {field: pair for field, pair in moved.items() if pair[0] != pair[1]}
+    now = _as_it_is(device, before)
+    moved = {field: [old, now[field]] for field, old in before.items() if old != now[field]}
     if moved:
         audit.note("device.changed", device.key, moved, fleet=was_in)
     if device.fleet_id != was_in.pk:
@@ -239,8 +263,10 @@ def _note_changes(device: Device, was_in: Fleet, before: dict[str, Any]) -> None
         audit.note("device.moved_in", device.key, moved, fleet=device.fleet)
 
 
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Fleet | Device) else value
+def _as_it_is(device: Device, fields: Iterable[str]) -> dict[str, Any]:
+    """Return these of what can be changed of a device, in plain words."""
+    found = {field: tags.of(device) if field == "tags" else getattr(device, field) for field in fields}
+    return {field: str(value) if isinstance(value, Fleet | Device) else value for field, value in found.items()}
 
 
 def change_fleet(fleet: Fleet, changes: Limits) -> None:

@@ -111,6 +111,17 @@ def fleets(user: User | AnonymousUser, role: Role) -> Q:
     return whole | Q(pk__in=DeviceRole.objects.filter(_own(user), role__in=enough(role)).values("device__fleet_id"))
 
 
+def whole_fleets(user: User | AnonymousUser, role: Role) -> Q:
+    """Select the fleets in which they have at least this role, and of which no device is hidden from them."""
+    scope = scope_of(user)
+    if not (user.is_active and scope.lets(role)):
+        return _NOTHING
+    if user.is_superuser:
+        return scope.of_fleets()
+    hidden = DeviceRole.objects.filter(_own(user), role=DeviceRole.NONE).values("device__fleet_id")
+    return scope.of_fleets() & _member(user, role) & ~Q(pk__in=hidden)
+
+
 def devices(user: User | AnonymousUser, role: Role) -> Q:
     """Select the devices for which they have at least this role."""
     scope = scope_of(user)

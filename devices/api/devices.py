@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema, extend_schema_field, inline_ser
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import numbering, presence, registry, telemetry
+from devices import numbering, presence, registry, tags, telemetry, values
 from devices.api.asked import Instant, Shape, Strict, View, body, query, user_of
 from devices.api.limits import LimitsAsked, LimitsShape
 from devices.api.pages import Paged, page, paged
@@ -29,6 +29,7 @@ class DevicesAsked(Paged):
 
     fleet = serializers.CharField(required=False, help_text="slug of a fleet")
     presence = serializers.ChoiceField(get_args(presence.Presence), required=False)
+    tag = serializers.CharField(required=False, max_length=63)
     q = serializers.CharField(required=False, max_length=128, help_text="text in key or name")
 
 
@@ -48,6 +49,9 @@ class DeviceChanged(LimitsAsked):
     fleet = serializers.CharField(required=False)
     enabled = serializers.BooleanField(required=False)
     gateway = serializers.CharField(required=False, allow_null=True)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=128), required=False, help_text="words by which it is selected"
+    )
 
 
 class MqttShape(Shape):
@@ -116,10 +120,16 @@ class DeviceShape(Shape):
     enabled = serializers.BooleanField()
     model = serializers.CharField()
     firmware = serializers.CharField()
+    tags = serializers.SerializerMethodField()
     created_at = Instant()
     presence = PresenceShape(source="head")
     head = HeadShape()
     numbering = serializers.SerializerMethodField()
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_tags(self, device: Device) -> list[str]:
+        """Words by which it is selected."""
+        return tags.of(device)
 
     @extend_schema_field(NumberingShape)
     def get_numbering(self, device: Device) -> dict[str, Any] | None:
@@ -174,11 +184,14 @@ class Devices(View):
     def get(self, request: Request) -> Response:
         """List devices by key."""
         asked = query(request, DevicesAsked)
-        rows = registry.visible_to(user_of(request))
+        rows = registry.visible_to(user_of(request)).prefetch_related("tags")
         if "fleet" in asked:
             rows = rows.filter(fleet__slug=asked["fleet"])
         if "presence" in asked:
             rows = rows.filter(head__presence=asked["presence"])
+        if "tag" in asked:
+            # PostgreSQL cannot be asked for a NUL.
+            rows = rows.filter(tags__name=asked["tag"]) if values.is_key(asked["tag"]) else rows.none()
         if "q" in asked:
             rows = rows.filter(Q(key__icontains=asked["q"]) | Q(name__icontains=asked["q"]))
         return page(rows, ("key",), DeviceShape, asked)
@@ -206,7 +219,7 @@ class OneDevice(View):
 
     @extend_schema(request=DeviceChanged, responses=WholeDevice)
     def patch(self, request: Request, key: str) -> Response:
-        """Change name, fleet, gateway, limits, or whether it may connect."""
+        """Change name, fleet, gateway, tags, limits, or whether it may connect."""
         user = user_of(request)
         device = registry.find(user, key, Role.MANAGER)
         asked = body(request, DeviceChanged, partial=True)

@@ -17,6 +17,7 @@ class Campaign(models.Model):
     """What is asked of a selection of a fleet's devices; the common part of jobs and schedules.
 
     args, ttl_s, reason   as of commands
+    confirmed             whether the person was asked, where devices call the command dangerous
     selection             {"tag"?, "presence"?, "devices"?: [key]}; {}: the whole fleet
     rate                  commands a second; None: as fast as they go
     stages                shares of the devices in %, rising: each begins when all before are closed; []: all at once
@@ -28,6 +29,7 @@ class Campaign(models.Model):
     args = models.JSONField(null=True)
     ttl_s = models.PositiveIntegerField()
     reason = models.CharField(max_length=200, blank=True)
+    confirmed = models.BooleanField(default=False)
     selection = models.JSONField(default=dict)
     rate = models.PositiveIntegerField(null=True)
     stages = models.JSONField(default=list)
@@ -66,11 +68,14 @@ class Schedule(Campaign):
 class Job(Campaign):
     """One command for each device of a selection, with a result for each. The bridge issues them at the job's pace.
 
-    stage     which of the stages is being issued, from 0
-    issued    how many of `total` have their command, or were refused it
-    counts    state → devices, as last told to those who watch; see jobs.counts
-    because   why it stopped
-    key       an idempotency key, once in a fleet
+    stage       which of the stages is being issued, from 0
+    issued      how many of `total` have their command, or were refused it
+    issued_at   up to when the rate is used up (ms)
+    counts      state → devices, as last told to those who watch; see jobs.counts
+    forgiven    [closed, failed] when it was resumed last: the limit is judged by what came since
+    because     why it stopped
+    key         an idempotency key, once in a fleet
+    changed_at  grows with each change that is told
     """
 
     id = models.CharField(primary_key=True, max_length=12)
@@ -82,6 +87,7 @@ class Job(Campaign):
     issued_at = models.BigIntegerField(null=True)
     stage = models.PositiveSmallIntegerField(default=0)
     counts = models.JSONField(default=dict)
+    forgiven = models.JSONField(default=list)
     changed_at = models.BigIntegerField()
 
     class Meta:
@@ -99,10 +105,14 @@ class Job(Campaign):
 
 
 class Target(models.Model):
-    """One device of a job: its command, or why it got none. `position` is its turn."""
+    """One device of a job: its command, or why it got none. `position` is its turn, `key` the device's.
 
-    job = models.ForeignKey(Job, models.CASCADE, related_name="targets")
-    device = models.ForeignKey(Device, models.CASCADE, related_name="+")
+    A device that is deleted takes its command with it, and leaves its place: what was counted stays counted.
+    """
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="targets", db_index=False)  # its turns are the index
+    device = models.ForeignKey(Device, models.SET_NULL, null=True, related_name="+")
+    key = models.CharField(max_length=63)
     position = models.PositiveIntegerField()
     command = models.OneToOneField(Command, models.SET_NULL, null=True, related_name="target")
     refused = models.CharField(max_length=200, blank=True)
@@ -115,7 +125,7 @@ class Target(models.Model):
 
     def __str__(self) -> str:
         """Say whose it is."""
-        return f"{self.position}: {self.device_id}"
+        return f"{self.position}: {self.key}"
 
 
 class Run(models.Model):

@@ -36,7 +36,7 @@ class Command(models.Model):
     reason = models.CharField(max_length=200, blank=True)
 
     class Meta:
-        """A key is used once for a device; open commands are looked for often."""
+        """A key is used once for a device; open commands, and what changed lately, are looked for often."""
 
         constraints = [models.UniqueConstraint(fields=["device", "key"], name="one_command_of_a_key")]
         indexes = [
@@ -46,6 +46,7 @@ class Command(models.Model):
                 condition=Q(state__in=["queued", "sent", "received"]),
             ),
             models.Index(F("device"), F("created_at").desc(), name="command_newest"),
+            models.Index(fields=["changed_at"], name="command_changed"),
         ]
 
     def __str__(self) -> str:

@@ -52,6 +52,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "devices.standing",
         "devices.firmware",
+        "devices.tags",
         "devices.outgoing",
         "devices.quota",
         "devices.address",

@@ -28,10 +28,15 @@ from devices.models import (
     Fleet,
     Head,
     Invitation,
+    Job,
     Membership,
     Metric,
     Reject,
     Role,
+    Run,
+    Schedule,
+    Tag,
+    Target,
     Token,
 )
 from tests.django.conftest import NOW
@@ -63,8 +68,17 @@ class Names:
     share: str  # a share link, by what it is listed as
     secret: str  # that opens nothing: what a link opens is for whoever has it
     stray: str  # a key that publishes, and that nobody has registered
+    job: str
+    stopped: str  # another job
+    schedule: int  # by its row
+    tag: str
     table: str  # of devices to be made, as CSV
     password: str = "wrong-fleet horse battery"  # not the right one
+
+    @property
+    def selection(self) -> dict[str, list[str]]:
+        """Return what selects a device of the fleet."""
+        return {"devices": [self.key]}
 
     def values(self) -> list[str]:
         """Return all of them, the longest first."""
@@ -90,6 +104,10 @@ def names_of(fleet: str, first_id: int, **given: str) -> Names:
         share=f"{fleet}-share",
         secret=f"{fleet}-secret",
         stray=f"{fleet}-stray",
+        job=f"{fleet}jobjob1",
+        stopped=f"{fleet}jobjob2",
+        schedule=first_id + 4,
+        tag=f"{fleet}-tag",
         table=f"key,name,gateway,fleet\n{fleet}-new,a row,{fleet}-gate,{fleet}-fleet\n",
     )
 
@@ -121,13 +139,19 @@ TABLES: Final = {
     "Invitation": "fleet__slug",
     "ClaimCode": "fleet__slug",
     "AuditEntry": "fleet_name",
+    "Tag": "device__fleet__slug",
+    "Job": "fleet__slug",
+    "Target": "job__fleet__slug",
+    "Schedule": "fleet__slug",
+    "Run": "schedule__fleet__slug",
 }
 # What belongs to no fleet.
 OF_NOBODY: Final = ("AuditHead",)
 # Columns of text in which the hub alone writes, words of its own.
 OUR_WORDS: Final = frozenset(
     "Device.secret_box Metric.type Head.presence Head.numbering Event.state Reject.digest Reject.client "
-    "CommandEvent.state Token.fleets Token.devices AuditEntry.action AuditEntry.digest".split()
+    "CommandEvent.state Token.fleets Token.devices AuditEntry.action AuditEntry.digest "
+    "Job.stages Job.counts Job.forgiven Schedule.stages Schedule.cron Schedule.zone".split()
 )
 
 
@@ -212,6 +236,8 @@ def _things(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
     _readings(device, names)
     Metric.objects.filter(device=device).update(unit=f"{word}-unit", device_class=f"{word}-class", type="number")
     _command(device, names, people[Role.OPERATOR])
+    Tag.objects.create(device=device, name=names.tag)
+    _jobs(fleet, device, names, people[Role.OPERATOR])
     made = repairs.mark(
         device, repairs.Range(frozenset((names.metric,)), NOW, NOW + 9), f"{word}-why", people[Role.MANAGER], NOW
     )
@@ -221,6 +247,23 @@ def _things(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
     Reject.objects.filter(key=names.key).update(id=names.pk)
     stray = wire.Message(topic=f"hub/{names.stray}/telemetry", payload=b'{"a":1}', received_at=NOW)
     rejects.keep([Rejected(key=names.stray, message=stray, reason="device_unknown", detail=f"{word}-detail")])
+
+
+def _jobs(fleet: Fleet, device: Device, names: Names, user: User) -> None:
+    word = names.slug.removesuffix("-fleet")
+    asked = {
+        "fleet": fleet, "name": f"{word}-order", "args": f"{word}-args", "ttl_s": 60, "reason": f"{word}-reason",
+        "selection": names.selection, "user": user, "created_at": NOW,
+    }  # fmt: skip
+    told = {"because": f"{word}-because", "total": 1, "changed_at": NOW}
+    states = ((names.job, "running", f"{word}-key"), (names.stopped, "stopped", None))
+    job, _ = (Job.objects.create(id=pk, state=state, key=key, **told, **asked) for pk, state, key in states)
+    turn = {"device": device, "key": device.key, "position": 0}
+    Target.objects.create(job=job, command_id=names.cid, refused=f"{word}-refused", **turn)
+    schedule = Schedule.objects.create(
+        id=names.schedule, title=f"{word}-title", cron="0 6 * * *", next_at=NOW + 10**11, **asked
+    )
+    Run.objects.create(schedule=schedule, due_at=NOW, job=job, missed=f"{word}-missed")
 
 
 def _papers(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:

@@ -51,6 +51,9 @@ PARAMETERS: Final = {
     "invitation code": Slot("secret"),
     "share": Slot("share"),
     "secret": Slot("secret"),
+    "job": Slot("job"),
+    "api:resume-job job": Slot("stopped"),
+    "schedule": Slot("schedule"),
     # What is not registered is called as a device would be.
     "api:claim-unclaimed key": Slot("stray"),
     "claim-unclaimed key": Slot("stray"),
@@ -81,6 +84,8 @@ QUERIES: Final[dict[str, Any]] = {
     "since": 0,
     "until": NOW + 10_000,
     "dry_run": "false",
+    "tag": Slot("tag"),
+    "state": "running",
 }
 # What stands for a field of a body of the API: by its name, or by that of its shape with it.
 FIELDS: Final[dict[str, Any]] = {
@@ -103,7 +108,18 @@ FIELDS: Final[dict[str, Any]] = {
     "CommandAsked.key": "once",
     "CommandAsked.name": "relay",
     "CommandAsked.reason": "why",
+    "JobAsked.key": "once",
+    "JobAsked.name": "relay",
+    "ScheduleAsked.name": "relay",
+    "ScheduleAsked.at": None,
+    "selection": Slot("selection"),
     "confirm": True,
+    "stages": [50, 100],
+    "limit": 20,
+    "title": "renamed",
+    "cron": "0 7 * * *",
+    "zone": "UTC",
+    "tags": ["renamed"],
     "name": "renamed",
     "fleet": Slot("slug"),
     "gateway": Slot("gateway"),

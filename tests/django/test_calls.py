@@ -19,7 +19,7 @@ from rest_framework.test import APIClient
 
 from dashboard import calls, permits, protocol
 from dashboard.protocol import Call
-from devices import commands, invitations, members, offers, registry, tokens
+from devices import commands, invitations, jobs, members, offers, registry, schedules, tokens
 from devices.errors import Refusal
 from devices.history import repairs
 from devices.models import ClaimCode, Device, Reject, Role, Token
@@ -43,6 +43,10 @@ BODIES: dict[str, Any] = {
     "device": {"name": "Renamed", "rate": 5},
     "repairs": {"from": NOW, "to": NOW + 1000, "reason": "it was painted"},
     "commands": {"name": "relay", "args": "on", "key": "k"},
+    "jobs": {"fleet": "greenhouse", "name": "relay", "args": "on"},
+    "preview-job": {"fleet": "greenhouse", "name": "relay", "args": "on"},
+    "schedules": {"fleet": "greenhouse", "name": "relay", "args": "on", "cron": "0 6 * * *"},
+    "schedule": {"enabled": False},
     "device-roles": {"user": "vera", "role": "manager"},
     "fleets": {"slug": "orchard", "name": "Orchard"},
     "fleet": {"keep_raw": 30},
@@ -97,6 +101,10 @@ def there(pump: Device, kettle: Device, alice: User, bob: User, vera: User, char
     refuse()
     refuse("tank", b"{}", "device_unknown")
     command, _ = commands.issue(pump, "relay", "on", user=bob, now=NOW)
+    asked = jobs.Asked(fleet=pump.fleet, name="relay", args="on")
+    job, stopped = (jobs.start(asked, bob, NOW)[0] for _ in range(2))
+    jobs.stop(stopped, bob, NOW)
+    schedule = schedules.make(asked, bob, NOW, cron="0 6 * * *")
     repair = repairs.mark(pump, repairs.Range(None, NOW, NOW + 1), "why", alice, NOW)
     members.except_for(pump, "vera", "viewer")
     mine = Token.objects.create(alice)[0]
@@ -106,6 +114,9 @@ def there(pump: Device, kettle: Device, alice: User, bob: User, vera: User, char
     return {
         "<str:key>": "pump-1",
         "<int:repair>": str(repair.pk),
+        "<slug:job>/resume/": f"{stopped.pk}/resume/",
+        "<slug:job>": job.pk,
+        "<int:schedule>": str(schedule.pk),
         "<slug:cid>": command.pk,
         "<slug:slug>": "greenhouse",
         "<str:username>": "vera",

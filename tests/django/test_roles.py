@@ -35,6 +35,19 @@ list its commands           | GET    api:commands                | door   | none
 see a command               | GET    api:command                 | door   | none  | yes    | yes      | yes     | yes
 command it                  | POST   api:commands                | door   | none  | no     | yes      | yes     | yes
 cancel a command            | POST   api:cancel                  | door   | none  | no     | yes      | yes     | yes
+list jobs                   | GET    api:jobs                    | door   | none  | yes    | yes      | yes     | yes
+see a job                   | GET    api:job                     | door   | none  | yes    | yes      | yes     | yes
+see what became of each     | GET    api:job-results             | door   | none  | yes    | yes      | yes     | yes
+start a job                 | POST   api:jobs                    | door   | none  | no     | yes      | yes     | yes
+stop it                     | POST   api:stop-job                | door   | none  | no     | yes      | yes     | yes
+resume it                   | POST   api:resume-job              | door   | none  | no     | yes      | yes     | yes
+cancel it                   | POST   api:cancel-job              | door   | none  | no     | yes      | yes     | yes
+list schedules              | GET    api:schedules               | door   | none  | yes    | yes      | yes     | yes
+see a schedule              | GET    api:schedule                | door   | none  | yes    | yes      | yes     | yes
+see its runs                | GET    api:runs                    | door   | none  | yes    | yes      | yes     | yes
+make a schedule             | POST   api:schedules               | door   | none  | no     | yes      | yes     | yes
+change it                   | PATCH  api:schedule                | door   | none  | no     | yes      | yes     | yes
+delete it                   | DELETE api:schedule                | door   | none  | no     | yes      | yes     | yes
 list rejects                | GET    api:rejects                 | door   | none  | yes    | yes      | yes     | yes
   gathered                  | GET    api:reject-groups           | door   | none  | yes    | yes      | yes     | yes
   the inbox                 | GET    rejects                     | door   | none  | yes    | yes      | yes     | yes
@@ -125,6 +138,7 @@ ELSEWHERE: Final = {
     "share": "takes a link, not a role: test_shares.py",
     "shared-device": "the same",
     "shared-state": "the same",
+    "api:preview-job": "makes nothing: test_api_jobs.py",
     "GET make-fleet": "shows nothing of a fleet: test_people.py",
     "GET change-password": "shows nothing of a fleet: test_people.py",
 }

@@ -15,6 +15,7 @@ import { Live } from "./live.js";
  * @property {(device: string, about: import("./types.js").About) => unknown} [device]  its registration changed
  * @property {(order: import("./types.js").Order) => unknown} [order]  a command of the device, with its evidence so far
  * @property {(devices: Record<string, import("./types.js").Summary | null>) => unknown} [fleet]  null: not in it any more
+ * @property {(id: string, job: import("./types.js").Job) => unknown} [job]  where a job of the fleet stands
  * @property {() => unknown} [live]  history ends here
  * @property {(gap: import("./types.js").Gap) => unknown} [gap]  these cannot be had
  * @property {(devices: Record<string, number>) => unknown} [lag]  so many were skipped: this client is too slow
@@ -116,6 +117,7 @@ function inTurn(steps, faults = []) {
 function told({ name, handlers }, state, one) {
   if ("sub" in one && one.sub !== name) return undefined;
   const sub = state.subs[name];
+  if ("job" in one) return sub?.request.fleet === state.jobs[one.job].fleet ? handlers.job?.(one.job, state.jobs[one.job]) : undefined;
   if (!("sub" in one) && !sub?.request.devices?.includes(one.device)) return undefined;
   switch (one.kind) {
     case "rows": return handlers.rows?.(one.device, one.rows, one.phase);

@@ -32,6 +32,7 @@ export function initial() {
     devices: {},
     about: {},
     orders: {},
+    jobs: {},
     asks: {},
     calls: {},
     pathAsks: [],
@@ -106,6 +107,7 @@ export function reduce(before, message, now) {
     case "device": return registration(state, message);
     case "fleet": return subs.fleet(counted(state, message), message);
     case "cmd_state": return asks.evidence(state, message);
+    case "job": return { ...state, jobs: { ...state.jobs, [message.job]: jobOf(message) }, news: [{ kind: "job", job: message.job }] };
     case "answer": return asks.answered(state, message);
     case "path": return asks.path(checked({ ...state, skew: Math.max(state.skew, message.at - now) }, message.at, now), message, now);
     case "hub": return { ...state, hub: { storing: message.storing, because: message.because, since: message.since } };
@@ -165,6 +167,9 @@ function counted(state, { type, devices }) {
   const came = type === "data" ? Object.values(devices).reduce((sum, part) => sum + part.frames.length, 0) : 0;
   return { ...state, socket: { ...state.socket, messages: messages + 1, frames: frames + came } };
 }
+
+/** @param {any} message @returns {import("./types.js").Job} */
+const jobOf = ({ fleet, name, state, because, total, issued, counts, at }) => ({ fleet, name, state, because, total, issued, counts, at });
 
 /** @param {State} state @param {any} message @returns {State} */
 function presence(state, { device, presence: word, because, since }) {

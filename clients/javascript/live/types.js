@@ -22,6 +22,8 @@ export {};
  *   sends: how often it was handed to the broker */
 /** @typedef {{id: string, device: string, name: string, args: unknown, key: string, at: number,
  *   command: string, error: string} & How} Ask  what was ordered here and the hub has not confirmed, or refused */
+/** @typedef {{fleet: string, name: string, state: string, because: string, total: number, issued: number,
+ *   counts: Record<string, number>, at: number}} Job  one command for many devices; counts: by where each stands */
 /** @typedef {{id: string, method: string, path: string, body?: unknown, at: number, sent: boolean}} Call */
 /** @typedef {{presence: string, because: string, since: number}} Presence */
 /** @typedef {{name: string, fleet: string, enabled: boolean}} About  a device's registration */
@@ -41,13 +43,13 @@ export {};
 /** @typedef {{message: any, took: Counts, at: number}} Path  what the hub said of the path, and what had come by then */
 /** @typedef {{kind: "rows", sub: string, device: string, phase: string, rows: Row[], way: Sample | null}} Taken */
 /** @typedef {Taken | {kind: "state", device: string} | {kind: "device", device: string}
- *   | {kind: "order", device: string, order: string} | {kind: "fleet", sub: string, devices: string[]}
+ *   | {kind: "order", device: string, order: string} | {kind: "job", job: string} | {kind: "fleet", sub: string, devices: string[]}
  *   | {kind: "lag", sub: string, devices: Record<string, number>} | ({kind: "gap", sub: string} & Gap)
  *   | {kind: "live", sub: string} | {kind: "ended", sub: string}} News  in the order in which it came */
 /** @typedef {{id: string, value?: any, code?: string, error?: string}} Outcome  of an order, a call, or "path" */
 /** @typedef {{link: Link, hub: Hub, skew: number, heartbeat: number, subs: Record<string, Sub>,
  *   fleet: Record<string, Summary>, devices: Record<string, Presence>, about: Record<string, About>,
- *   orders: Record<string, Order>, asks: Record<string, Ask>, calls: Record<string, Call>, pathAsks: string[],
+ *   orders: Record<string, Order>, jobs: Record<string, Job>, asks: Record<string, Ask>, calls: Record<string, Call>, pathAsks: string[],
  *   counts: {frames: number, known: number, holes: number, coalesced: number, lost: number}, socket: Counts,
  *   samples: Sample[], path: Path | null, news: News[], outcomes: Outcome[], send: object[]}} State
  *   skew: the hub's clock less this one; counts: since the beginning; socket: since the last welcome;

@@ -9,6 +9,7 @@ import { ask, begin, byId, element, given, notice, record, showPresence, write }
 import * as rail from "./rail.js";
 import { Scrubber } from "./scrubber.js";
 import { withOrder } from "../live/state.js";
+import { tagging } from "./tagging.js";
 import { Tiles } from "./tiles.js";
 
 const FRAMES = 20;
@@ -273,6 +274,7 @@ if (document.getElementById("orders")) {
   lastGiven = new Orders(byId("orders"), byId("no-orders"), page.may_command ? cancel : null);
   announces(page.firmware);
 }
+if (page.may_manage) tagging(byId("tags"), page.tags, (tags) => live.call("PATCH", `devices/${key}/`, { tags }));
 showState(page);
 live.learn((state) => page.orders.reduce(withKnown, state));
 live.subscribe("main", request());

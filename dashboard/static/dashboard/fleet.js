@@ -4,6 +4,7 @@ import { connected } from "./corner.js";
 import { WORDS, decimals, instant, reading, span } from "./format.js";
 import { ask, begin, byId, element, flash, given, notice, record, showPresence, write } from "./page.js";
 import { draw } from "./spark.js";
+import { ticks } from "./ticks.js";
 
 /** @typedef {{name: string, unit: string, class: string, type: string}} Metric */
 /** @typedef {{row: HTMLElement, parts: Record<string, HTMLElement>, metrics: Metric[], line: [number, number][],
@@ -19,7 +20,7 @@ const skewAtLoad = page.now - Date.now();
 const shown = new Map();
 /** @type {Record<string, import("../live/types.js").Summary>} */
 let fleet = page.devices;
-const wanted = { text: "", presence: "" };
+const wanted = { text: "", presence: "", tag: "" };
 const rows = byId("rows");
 
 /** @param {HTMLElement} row @param {Metric[]} metrics @param {[number, number][]} line @returns {Shown} */
@@ -146,7 +147,8 @@ function sift() {
   for (const [key, one] of shown) {
     const summary = fleet[key];
     const text = `${key} ${summary.name} ${summary.because} ${WORDS[summary.presence]}`.toLowerCase();
-    const fits = (!wanted.presence || summary.presence === wanted.presence) && text.includes(wanted.text);
+    const tags = page.devices[key]?.tags ?? [];
+    const fits = (!wanted.presence || summary.presence === wanted.presence) && (!wanted.tag || tags.includes(wanted.tag)) && `${text} ${tags.join(" ")}`.includes(wanted.text);
     if (one.row.hidden === fits) one.row.hidden = !fits;
     matches += fits ? 1 : 0;
   }
@@ -170,8 +172,15 @@ function controls() {
     button.disabled = false;
     button.addEventListener("click", () => press(wanted.presence === button.dataset.presence ? "" : button.dataset.presence ?? ""));
   }
+  const tags = /** @type {HTMLSelectElement | null} */ (document.getElementById("tag-filter"));
+  tags?.addEventListener("change", () => {
+    wanted.tag = tags.value;
+    sift();
+  });
+  if (tags) tags.disabled = false;
   byId("clear").addEventListener("click", () => {
-    filter.value = wanted.text = "";
+    filter.value = wanted.text = wanted.tag = "";
+    if (tags) tags.value = "";
     press("");
   });
   document.addEventListener("keydown", (event) => {
@@ -196,6 +205,7 @@ for (const row of rows.querySelectorAll("tr")) {
   update(key);
 }
 controls();
+if (document.getElementById("ticked")) ticks(rows, page.devices);
 
 const hub = connected((state, news) => {
   const now = Date.now() + (state.link.phase === "connecting" && !state.link.heardAt ? skewAtLoad : state.skew);
