@@ -9,7 +9,7 @@ from django import forms
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, UserCreationForm
 from django.contrib.auth.models import User
 
-from devices import entries, registry
+from devices import entries, firmware, registry
 from devices.history import repairs
 from devices.models import Device, DeviceRole, Fleet, Role
 
@@ -246,6 +246,28 @@ class MakeCode(OfFleet):
         required=False,
     )
     field_order = ("fleet", "lasts", "key")
+
+
+class AddFirmware(Dressed, forms.Form):
+    """A file that devices can be told to install. What may be in each field the service says."""
+
+    file = forms.FileField(allow_empty_file=True, widget=forms.FileInput)
+    version = forms.CharField(
+        max_length=128,
+        help_text="As the device announces it once it has it.",
+        widget=forms.TextInput(attrs={"placeholder": "1.5.0", "autocomplete": "off", "spellcheck": "false"}),
+    )
+    model = forms.CharField(
+        max_length=128,
+        required=False,
+        help_text="Only devices of this model can be told to take it. Empty: any.",
+        widget=forms.TextInput(attrs={"placeholder": "any", "autocomplete": "off", "spellcheck": "false"}),
+    )
+    notes = forms.CharField(
+        max_length=firmware.MAX_NOTES,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "placeholder": "What is new"}),
+    )
 
 
 class Table(OfFleet):

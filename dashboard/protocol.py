@@ -120,7 +120,7 @@ class Cmd(_Message, frozen=True, tag="cmd"):
     device: Name
     name: Name
     args: Any = None
-    ttl_s: int = 60
+    ttl_s: int | None = None
     key: Name | None = None
     reason: str = ""
     confirm: bool = False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import F
 
-from devices import dump, replay, telemetry
+from devices import dump, firmware, replay, telemetry
 from devices.history import repairs as marked
 from devices.models import Command, Device, Event, Frame, Metric, Tag
 
@@ -45,6 +45,7 @@ FRAMES: Final = 20
 REJECTS: Final = 10
 EVENTS: Final = 20
 REPAIRS: Final = 20
+FIRMWARE: Final = 50
 
 
 def summary(device: Device) -> dict[str, Any]:
@@ -109,6 +110,16 @@ def sparks(devices: Sequence[Device], kinds: dict[int, list[dict[str, str]]]) ->
 def _first_number(kinds: Sequence[dict[str, str]]) -> str | None:
     numbers = (kind["name"] for kind in kinds if kind["type"] == "number" and kind["class"] not in PLACE)
     return next(numbers, None)
+
+
+def commands(device: Device) -> dict[str, Any]:
+    """What the device takes, as it announced; of an update also which firmware there is for it, the newest first."""
+    known = dict(device.commands)
+    updates = [name for name, spec in known.items() if spec["type"] == "update"]
+    if updates:
+        fits = list(firmware.fitting(device).values("id", "version", "model")[:FIRMWARE])
+        known |= {name: {**known[name], "firmware": fits} for name in updates}
+    return known
 
 
 def orders(device: Device) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from dashboard import account, entries, inbox, jobs, onboarding, people, schedules, share, sharing, views
+from dashboard import account, entries, firmware, inbox, jobs, onboarding, people, schedules, share, sharing, views
 from dashboard.invitation import invitation
 
 urlpatterns = [
@@ -31,6 +31,8 @@ urlpatterns = [
     path("fleets/<slug:slug>/members/dismiss/", people.dismiss, name="dismiss"),
     path("fleets/<slug:slug>/invitations/", people.invite, name="invite"),
     path("fleets/<slug:slug>/invitations/<int:invitation>/revoke/", people.revoke_invitation, name="revoke-invitation"),
+    path("fleets/<slug:slug>/firmware/", firmware.of_fleet, name="firmware"),
+    path("fleets/<slug:slug>/firmware/<int:file>/remove/", firmware.remove, name="remove-firmware"),
     path("invitation/<str:code>/", invitation, name="invitation"),
     path("jobs/", jobs.all_jobs, name="all-jobs"),
     path("jobs/<slug:job>/", jobs.one_job, name="job"),

@@ -236,7 +236,8 @@ def _names(one: Device) -> list[str]:
 def _state(user: User, one: Device) -> dict[str, Any]:
     return {
         **readings_of(one),
-        "commands": one.commands,
+        "commands": shown.commands(one),
+        "firmware": one.firmware,
         "tags": tags.of(one),
         "orders": shown.orders(one),
         "may_command": registry.may(user, one, Role.OPERATOR),

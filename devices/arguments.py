@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from devices import values, wire
+from devices import firmware, values, wire
 from devices.errors import Refusal
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def of_command(device: Device, name: str, args: object) -> object:
         raise Refusal("command_unknown", f"{bad.detail}.") from None
     spec = device.commands.get(name)
     if spec is not None:
-        return _fitting(name, args, spec)
+        return _fitting(device, name, args, spec)
     if device.commands:
         known = ", ".join(sorted(device.commands))
         raise Refusal("command_unknown", f"{device.key} has no command {name!r}; it announced: {known}.")
@@ -39,8 +39,10 @@ def _free(args: object) -> object:
     return args
 
 
-def _fitting(name: str, args: object, spec: dict[str, Any]) -> object:
+def _fitting(device: Device, name: str, args: object, spec: dict[str, Any]) -> object:
     match spec["type"]:
+        case "update":
+            return firmware.asked(device, name, args)
         case "action" if args in (None, "", {}):
             return None
         case "action":

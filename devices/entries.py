@@ -31,6 +31,8 @@ WORDS: Final = {
     "device.secret_changed": "gave the device {target} a new secret",
     "exception.ended": "ended the exception of {target}",
     "exception.made": "set the role of {target} to {role}",
+    "firmware.added": "added the firmware {target}",
+    "firmware.removed": "deleted the firmware {target}",
     "fleet.changed": "changed the fleet {target}: {changes}",
     "fleet.made": "made the fleet {target}",
     "fleet.removed": "deleted the fleet {target}",

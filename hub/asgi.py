@@ -14,16 +14,18 @@ django = get_asgi_application()
 
 from dashboard.routing import websocket_urlpatterns  # noqa: E402 -- needs the apps that the line above loads
 from hub import machine  # noqa: E402
+from hub.bodies import unread  # noqa: E402
 from hub.pace import gated, paced  # noqa: E402
 from hub.plain import private  # noqa: E402
 
-application = ProtocolTypeRouter(
+router = ProtocolTypeRouter(
     {
         "http": private(paced(django)),
         # Who may open a socket from which page is decided, with the full Origin, by the consumer itself.
         "websocket": private(gated(AuthMiddlewareStack(URLRouter([*websocket_urlpatterns])))),  # type: ignore[arg-type, list-item]  # see routing
     }
 )
+application = unread(router)
 
 machine.open_all_files_allowed()
 # Sockets must not wait 5 ms (Python's own choice) for a thread that computes, again and again.

@@ -124,6 +124,8 @@ class Demo:
         self.user, self.password = ensure_user(settings.HUB_DATA)
         self.credentials = simulated_devices(0 if chosen["no_simulators"] else chosen["devices"])
         self.http_port = embedded.free_port(chosen["bind"], chosen["http_port"])
+        self.address = f"http://{options.public_host(chosen['bind'])}:{self.http_port}"
+        settings.HUB_ADDRESS = settings.HUB_ADDRESS or self.address
         self.simulators: subprocess.Popen[bytes] | None = None
         self.bridge: Duty | None = None
         self.working: asyncio.Task[None] | None = None
@@ -185,16 +187,15 @@ class Demo:
             self.simulators.stdin.flush()
 
     def _tell(self) -> None:
-        url = f"http://{options.public_host(self.chosen['bind'])}:{self.http_port}"
         self.say(f"user: {self.user}")
         self.say(f"password: {self.password}")
         self.say(f"mqtt: {settings.MQTT_PUBLIC_HOST}:{settings.MQTT_PUBLIC_PORT}")
         (settings.HUB_DATA / options.RUNNING).write_text(
-            json.dumps({"host": self.url.host, "port": self.url.port, "url": url}),
+            json.dumps({"host": self.url.host, "port": self.url.port, "url": self.address}),
         )
-        self.say(f"Hub ready: {url}")
+        self.say(f"Hub ready: {self.address}")
         if not self.chosen["no_browser"] and sys.stdout.isatty() and env.has_screen():
-            webbrowser.open(url)
+            webbrowser.open(self.address)
 
     def _ended(self, working: asyncio.Task[None]) -> None:
         """A bridge that ends by itself has met a bug: end loudly."""

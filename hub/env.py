@@ -84,6 +84,7 @@ class Env:
     hub_api_rate: int
     hub_api_burst: int
     hub_connections: int
+    hub_firmware_mb: int
     hub_debug: bool
 
     @property
@@ -156,6 +157,7 @@ class _Reader:
             hub_api_rate=self.parsed("HUB_API_RATE", count, 100),
             hub_api_burst=self.parsed("HUB_API_BURST", count, 2_000),
             hub_connections=self.parsed("HUB_CONNECTIONS", count, 5_000),
+            hub_firmware_mb=self.parsed("HUB_FIRMWARE_MB", count, 64),
             hub_debug=self.parsed("HUB_DEBUG", yes_or_no, default=False),
         )
         self.mistakes += readable_on_the_way(values)

@@ -32,6 +32,9 @@ SECOND_FACTOR = ENV.hub_second_factor
 HUB_PROXIES = ENV.hub_proxies
 HUB_API_RATE, HUB_API_BURST = ENV.hub_api_rate, ENV.hub_api_burst
 HUB_CONNECTIONS = ENV.hub_connections
+HUB_FIRMWARE_MB = ENV.hub_firmware_mb
+# Where devices find the hub itself; the demo, which has no origins, says where it listens.
+HUB_ADDRESS = next(iter(ENV.hub_origins), "")
 
 SECRET_KEY = ENV.secret_key
 DEBUG = ENV.hub_debug
@@ -224,7 +227,15 @@ STATICFILES_DIRS = [
     ("live", BASE_DIR / "clients" / "javascript" / "live"),
 ]
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    # What people upload. It has no address of its own, and no other account of the machine looks into it.
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {
+            "location": HUB_DATA / "files",
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        },
+    },
     "staticfiles": {"BACKEND": "hub.static.Storage"},
 }
 WHITENOISE_USE_FINDERS = not (STATIC_ROOT / "staticfiles.json").is_file()

@@ -5,12 +5,14 @@ from django.contrib import admin
 from django.urls import include, path
 
 from dashboard import sse
+from devices.api.download import download
 from hub import health
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/stream", sse.Stream.as_view(), name="stream"),
     path("api/v1/", include("devices.urls")),
+    path("fw/<slug:cid>/<slug:signature>", download, name="download"),
     path("healthz", health.alive),
     path("readyz", health.ready),
     path("metrics", health.metrics),

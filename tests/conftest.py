@@ -28,6 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     Django's test clients ask as http://testserver, which is no name of this machine; test_plain.py is about that.
     """
     settings.HUB_PLAIN = env.PLAIN
+    # What is uploaded is gone with the run; test_firmware.py looks at the disk.
+    settings.STORAGES = settings.STORAGES | {"default": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     if config.getoption("--canary"):
         from tests import canary_watch  # noqa: PLC0415  only where it is wanted: it changes the whole process

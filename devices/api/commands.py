@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from devices import commands, lifecycle, registry, values
+from devices import commands, firmware, lifecycle, registry, values
 from devices.api.asked import Shape, Strict, View, body, now, query, user_of
 from devices.api.pages import Paged, page, paged
 from devices.errors import Refusal
@@ -23,7 +23,10 @@ class CommandAsked(Strict):
 
     name = serializers.CharField(max_length=values.MAX_NAME, trim_whitespace=False)
     args = serializers.JSONField(default=None, allow_null=True, help_text="one value, as the device announced it")
-    ttl_s = serializers.IntegerField(default=commands.DEFAULT_TTL_S, help_text="how long it may wait for the device")
+    ttl_s = serializers.IntegerField(
+        required=False,
+        help_text=f"how long it may wait for the device; without it {commands.DEFAULT_TTL_S}, for an update a day",
+    )
     key = serializers.CharField(max_length=128, required=False, help_text="the same key again gives the same command")
     reason = serializers.CharField(max_length=commands.MAX_REASON, default="", allow_blank=True, help_text="why")
     confirm = serializers.BooleanField(default=False, help_text="that somebody wants it although it is dangerous")
@@ -58,10 +61,24 @@ class EventShape(Shape):
     step = serializers.CharField(help_text="of an update: downloading, downloaded, verified, installing, restarting")
 
 
+class InstalledShape(Shape):
+    """What is known of an update besides what its device answered."""
+
+    version = serializers.CharField()
+    announced = serializers.CharField(help_text="by the device, as its own version; newest word")
+    installed = serializers.BooleanField(help_text="whether these are the same")
+
+
 class WholeCommand(CommandShape):
     """A command with its log."""
 
     events = serializers.SerializerMethodField()
+    firmware = serializers.SerializerMethodField(help_text="of an update: what it was for, and what is announced now")
+
+    @extend_schema_field(InstalledShape(allow_null=True))
+    def get_firmware(self, command: Command) -> Any:  # noqa: ANN401  as below
+        """Compare what an update was for with what its device announces."""
+        return firmware.outcome(command)
 
     @extend_schema_field(EventShape(many=True))
     def get_events(self, command: Command) -> Any:  # noqa: ANN401  what the framework makes of rows
@@ -90,7 +107,7 @@ class Commands(View):
             asked["args"],
             user=user,
             now=now(),
-            ttl_s=asked["ttl_s"],
+            ttl_s=asked.get("ttl_s"),
             key=asked.get("key"),
             reason=asked["reason"],
             confirmed=asked["confirm"],

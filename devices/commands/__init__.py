@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from devices.commands.closing import ORPHAN_MS, SHORTEST_WORK_MS, cancel, sweep
+from devices.commands.fetching import seen
 from devices.commands.issuing import (
     DEFAULT_TTL_S,
     MAX_REASON,
@@ -35,6 +36,7 @@ __all__ = [
     "issue",
     "issue_many",
     "lost",
+    "seen",
     "sent",
     "settle",
     "sweep",

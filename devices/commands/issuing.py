@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from devices.groups import Order
 
 DEFAULT_TTL_S: Final = 60
+# Devices that sleep for most of a day are told when they wake, and have the night for it.
+UPDATE_TTL_S: Final = 86_400
 MAX_TTL_S: Final = 7 * 86_400
 MAX_WAITING: Final = 50
 MAX_KEY: Final = 128
@@ -35,19 +37,21 @@ def issue(  # noqa: PLR0913  an order has this many parts
     *,
     user: User | None,
     now: int,
-    ttl_s: int = DEFAULT_TTL_S,
+    ttl_s: int | None = None,
     key: str | None = None,
     reason: str = "",
     confirmed: bool = False,
 ) -> tuple[Command, bool]:
     """Queue a command and ring the bridge; return it and whether it is new (False: the key was used before).
 
+    ttl_s      how long it may wait and be worked on; None: as is usual for what it is
     reason     why, in a person's words; kept with it and in the audit
     confirmed  whether the person was asked: a command that is announced as dangerous is not taken otherwise
 
     Refusals: command_unknown, bad_args, invalid (ttl_s, key, reason), confirmation_needed (409), too_many_waiting,
     device_unknown (just deleted).
     """
+    ttl_s = default_ttl(device, name) if ttl_s is None else ttl_s
     check_ttl(ttl_s)
     check_key(key)
     check_reason(reason)
@@ -175,8 +179,17 @@ def expiry(now: int, ttl_s: int = 0) -> int:
 
 def is_dangerous(device: Device, name: str) -> bool:
     """Whether a device announced that people are to be asked before it is told so. An update always is."""
-    spec = device.commands.get(name, {})
-    return bool(spec.get("dangerous")) or spec.get("type") == "update"
+    return bool(device.commands.get(name, {}).get("dangerous")) or is_update(device, name)
+
+
+def is_update(device: Device, name: str) -> bool:
+    """Whether a device announced this as the command by which it takes firmware."""
+    return bool(device.commands.get(name, {}).get("type") == "update")
+
+
+def default_ttl(device: Device, name: str) -> int:
+    """Return for how long a command is good unless somebody says it: an update for as long as its address is."""
+    return UPDATE_TTL_S if is_update(device, name) else DEFAULT_TTL_S
 
 
 def check_reason(reason: str) -> None:

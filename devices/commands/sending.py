@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Count, F, IntegerField, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Coalesce, Power
 
-from devices import presence
+from devices import firmware, presence
 from devices.commands import log
 from devices.commands.issuing import MAX_TTL_S
 from devices.dialects import Order
@@ -86,7 +86,7 @@ def _order(command: Command) -> Order:
         gateway=gateway.key if gateway else None,
         name=command.name,
         cid=command.pk,
-        args=command.args,
+        args=firmware.told(command),
         expires_at=command.expires_at,
         sends=command.sends + 1,
     )

@@ -74,7 +74,7 @@ def addresses(demo: hub.Demo) -> list[str]:
     """Every address of the hub, with what is there."""
     command = demo.ask("GET", f"devices/{strangers.KEY}/commands/")["results"][0]["id"]
     there = {"key": strangers.KEY, "slug": "fleet-0", "username": demo.user, "token": "x", "cid": command, "repair": 1}
-    numbers = dict.fromkeys(("pk", "id", "content_type_id", "object_id", "invitation", "code"), 1)
+    numbers = dict.fromkeys(("pk", "id", "content_type_id", "object_id", "invitation", "code", "file", "signature"), 1)
     samples = {**there, **numbers, "share": "x", "secret": "x", "url": "nowhere", "app_label": "devices"}
     samples["admin/devices/command/<path:object_id>"] = command
     # Nobody's: the pages of one are Django's own, as those of our models are.

@@ -25,6 +25,7 @@ from devices.models import (
     Command,
     CommandEvent,
     Device,
+    Firmware,
     Fleet,
     Head,
     Invitation,
@@ -71,6 +72,8 @@ class Names:
     job: str
     stopped: str  # another job
     schedule: int  # by its row
+    file: int  # of a firmware, by its row
+    signature: str  # that is none: what it opens takes credentials besides
     tag: str
     table: str  # of devices to be made, as CSV
     password: str = "wrong-fleet horse battery"  # not the right one
@@ -107,6 +110,8 @@ def names_of(fleet: str, first_id: int, **given: str) -> Names:
         job=f"{fleet}jobjob1",
         stopped=f"{fleet}jobjob2",
         schedule=first_id + 4,
+        file=first_id + 5,
+        signature=f"{fleet}-signature",
         tag=f"{fleet}-tag",
         table=f"key,name,gateway,fleet\n{fleet}-new,a row,{fleet}-gate,{fleet}-fleet\n",
     )
@@ -140,6 +145,7 @@ TABLES: Final = {
     "ClaimCode": "fleet__slug",
     "AuditEntry": "fleet_name",
     "Tag": "device__fleet__slug",
+    "Firmware": "fleet__slug",
     "Job": "fleet__slug",
     "Target": "job__fleet__slug",
     "Schedule": "fleet__slug",
@@ -221,6 +227,7 @@ def plant(names: Names) -> None:
     people = {role: _member(fleet, f"{word}-{role}", role) for role in Role}
     with audit.acting(audit.person(people[Role.MANAGER], f"{word}-via")):
         _things(fleet, names, people)
+    _firmware(fleet, names, people[Role.MANAGER])
     _papers(fleet, names, people)
 
 
@@ -264,6 +271,12 @@ def _jobs(fleet: Fleet, device: Device, names: Names, user: User) -> None:
         id=names.schedule, title=f"{word}-title", cron="0 6 * * *", next_at=NOW + 10**11, **asked
     )
     Run.objects.create(schedule=schedule, due_at=NOW, job=job, missed=f"{word}-missed")
+
+
+def _firmware(fleet: Fleet, names: Names, user: User) -> None:
+    word = names.slug.removesuffix("-fleet")
+    texts = {part: f"{word}-{part}" for part in ("version", "model", "file", "sha256", "notes")}
+    Firmware.objects.create(id=names.file, fleet=fleet, size=1, user=user, created_at=NOW, **texts)
 
 
 def _papers(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:

@@ -54,6 +54,8 @@ PARAMETERS: Final = {
     "job": Slot("job"),
     "api:resume-job job": Slot("stopped"),
     "schedule": Slot("schedule"),
+    "file": Slot("file"),
+    "signature": Slot("signature"),
     # What is not registered is called as a device would be.
     "api:claim-unclaimed key": Slot("stray"),
     "claim-unclaimed key": Slot("stray"),
@@ -106,6 +108,10 @@ FIELDS: Final[dict[str, Any]] = {
     "ClaimAsked.key": Slot("key"),
     "CodeAsked.key": Slot("key"),
     "CommandAsked.key": "once",
+    "FirmwareAsked.version": "9.9",
+    "FirmwareAsked.model": "model",
+    "notes": "notes",
+    "file": "a firmware",
     "CommandAsked.name": "relay",
     "CommandAsked.reason": "why",
     "JobAsked.key": "once",
@@ -152,6 +158,8 @@ FORMS: Final[dict[str, list[dict[str, Any]]]] = {
     "make-code": [{"fleet": Slot("slug"), "lasts": "3600", "key": Slot("key")}],
     "revoke-code": [{"code": Slot("code")}],
     "add-table": [{"fleet": Slot("slug"), "file": Slot("table")}],
+    "firmware": [{"version": "9.9", "model": "model", "notes": "notes", "file": "a firmware"}],
+    "remove-firmware": [{}],
     "claim-unclaimed": [{"fleet": Slot("slug"), "name": "new"}],
     "mark-bad": [{"start": "2026-09-21T14:13:20", "end": "2026-09-21T14:13:21", "metric": "", "reason": "why"}],
     "undo-repair": [{}],
@@ -392,7 +400,8 @@ def _bodies(route: Route, method: str) -> Iterator[dict[str, Any] | None]:
     elif _kind(route, method) == "text/csv":
         yield {"table": Slot("table")}
     elif "requestBody" in (known := described(route, method)):
-        name = known["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        content = known["requestBody"]["content"]
+        name = content[_kind(route, method).partition(";")[0]]["schema"]["$ref"].rpartition("/")[2]
         yield _body(name.removeprefix("Patched"))
     else:
         yield None
@@ -403,6 +412,8 @@ def _kind(route: Route, method: str) -> str:
     if not route.is_api:
         return MULTIPART_CONTENT
     content = described(route, method).get("requestBody", {}).get("content", {})
+    if "multipart/form-data" in content:
+        return MULTIPART_CONTENT
     return "text/csv" if "text/csv" in content else "application/json"
 
 

@@ -26,6 +26,7 @@ from devices.models import ClaimCode, Device, Reject, Role, Token
 from devices.urls import urlpatterns
 from tests.django.conftest import NOW, PASSWORD, refuse
 from tests.django.live import PATIENCE_S, publish, signed_in
+from tests.django.updates import add
 
 pytest_plugins = ("tests.django.live_fixtures",)
 
@@ -59,6 +60,8 @@ BODIES: dict[str, Any] = {
     "claim": {"code": "0000-0000-0000-0000", "key": "pump-2"},
 }
 QUERIES: dict[str, str] = {"rejects": "?device=pump-1"}
+# They take a file, which no call carries.
+FILES = ("bulk", "firmwares")
 UNSAFE = ("post", "put", "patch", "delete")
 # What differs from one time to the next: secrets, numbers that are drawn, instants.
 DICE = frozenset(("token", "secret", "id", "at", "undone_at", "created_at", "changed_at", "expires_at", "since", "url"))
@@ -84,7 +87,7 @@ def found() -> Iterator[Route]:
         if isinstance(pattern, URLPattern) and pattern.name:
             view: Any = pattern.callback.view_class  # type: ignore[attr-defined]  # all are classes
             for method in UNSAFE:
-                if hasattr(view, method) and pattern.name != "bulk":  # takes CSV, which no call carries
+                if hasattr(view, method) and pattern.name not in FILES:
                     yield Route(method, pattern.name, str(pattern.pattern))
 
 
@@ -117,6 +120,7 @@ def there(pump: Device, kettle: Device, alice: User, bob: User, vera: User, char
         "<slug:job>/resume/": f"{stopped.pk}/resume/",
         "<slug:job>": job.pk,
         "<int:schedule>": str(schedule.pk),
+        "<int:file>": str(add(pump.fleet).pk),
         "<slug:cid>": command.pk,
         "<slug:slug>": "greenhouse",
         "<str:username>": "vera",

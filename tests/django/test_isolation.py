@@ -36,6 +36,7 @@ OPEN: Final = {
     "share": "whoever has the link: test_shares.py",
     "shared-device": "the same",
     "shared-state": "the same",
+    "download": "a device brings its credentials: test_downloads.py",
     "api:/api/v1/(anything)": "says that there is nothing",
     "/healthz": "a supervisor asks, inside",
     "/readyz": "the same",

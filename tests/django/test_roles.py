@@ -82,6 +82,13 @@ mark readings as bad        | POST   api:repairs                 | door   | none
   on its page               | POST   mark-bad                    | door   | none  | no     | no       | yes     | yes
 undo that                   | POST   api:undo-repair             | door   | none  | no     | no       | yes     | yes
   on its page               | POST   undo-repair                 | door   | none  | no     | no       | yes     | yes
+list firmware               | GET    api:firmwares               | door   | none  | yes    | yes      | yes     | yes
+  its page                  | GET    firmware                    | door   | none  | yes    | yes      | yes     | yes
+see one of it               | GET    api:firmware                | door   | none  | yes    | yes      | yes     | yes
+add firmware                | POST   api:firmwares               | door   | none  | none   | none     | yes     | yes
+  on its page               | POST   firmware                    | door   | none  | no     | no       | yes     | yes
+delete it                   | DELETE api:firmware                | door   | none  | no     | no       | yes     | yes
+  on its page               | POST   remove-firmware             | door   | none  | no     | no       | yes     | yes
 list fleets                 | GET    api:fleets                  | door   | none  | yes    | yes      | yes     | yes
 see a fleet and its limits  | GET    api:fleet                   | door   | none  | yes    | yes      | yes     | yes
 change its limits           | PATCH  api:fleet                   | door   | none  | no     | no       | yes     | yes
@@ -134,6 +141,7 @@ ELSEWHERE: Final = {
     "/metrics": "for Prometheus",
     "/favicon.ico": "for everybody",
     "api:claim": "takes a code, not a role: test_claims.py",
+    "download": "takes a device's credentials: test_downloads.py",
     "invitation": "takes a link, not a role: test_invitations.py",
     "share": "takes a link, not a role: test_shares.py",
     "shared-device": "the same",

@@ -1,7 +1,7 @@
 // Shows what a device can be told: a control for each command that it announced, with its live evidence.
 
 import { confirmed } from "./asking.js";
-import { control, input, isDangerous } from "./controls.js";
+import { control, input, isDangerous, known } from "./controls.js";
 import { line, title } from "./evidence.js";
 import { element, write } from "./page.js";
 import { CLOSED } from "../live/state.js";
@@ -100,13 +100,15 @@ export class Commands {
 
   /** What somebody is asked before it happens. @param {string} name @param {unknown} args */
   #asked(name, args) {
-    const known = this.hub.state.about[this.device]?.name || document.getElementById("device-name")?.textContent || this.device;
-    const who = known === this.device ? known : `${known} (${this.device})`;
+    const spec = this.specs[name];
+    const order = title({ name, args: known(spec, args) });
+    const named = this.hub.state.about[this.device]?.name || document.getElementById("device-name")?.textContent || this.device;
+    const who = named === this.device ? named : `${named} (${this.device})`;
     const { presence = "never", because = "" } = this.hub.state.devices[this.device] ?? {};
     const words = presence === "online" && !because.startsWith("asleep")
       ? "It is online, so it is told at once. What it has been told cannot be taken back."
-      : `It is ${presence === "never" ? "not there yet: nobody has heard of it" : `${presence} (${because})`}. The command waits up to ${TTL_S} s for it, and can be cancelled until then.`;
-    return { title: `${title({ name, args })}?`, texts: [`${who} calls this command dangerous.`, words], act: title({ name, args }) };
+      : `It is ${presence === "never" ? "not there yet: nobody has heard of it" : `${presence} (${because})`}. The command waits up to ${spec.type === "update" ? "a day" : `${TTL_S} s`} for it, and can be cancelled until then.`;
+    return { title: `${order}?`, texts: [`${who} calls this command dangerous.`, words], act: order };
   }
 
   /**

@@ -3,7 +3,8 @@
 import { reading } from "./format.js";
 import { element } from "./page.js";
 
-/** @typedef {{type: string, min?: number, max?: number, step?: number, unit?: string, options?: unknown[], dangerous?: boolean}} Spec */
+/** @typedef {{type: string, min?: number, max?: number, step?: number, unit?: string, options?: unknown[], dangerous?: boolean,
+ *   firmware?: {id: number, version: string, model: string}[]}} Spec  firmware: of an update, which there is for the device */
 
 /** @param {string} type @param {string} label @param {string} [placeholder] */
 export function input(type, label, placeholder) {
@@ -103,8 +104,24 @@ function text(name, _spec, give) {
   return { parts: [form], show: () => undefined };
 }
 
+/** A firmware that fits the device, and what it is told to do with it. @type {Kind} */
+function update(name, { firmware = [] }, give) {
+  if (!firmware.length) return { parts: [element("span", { class: "muted", text: "the fleet has no firmware for it" })], show: () => undefined };
+  const chosen = /** @type {HTMLSelectElement} */ (element("select", { class: "form-select", "aria-label": `${name}: firmware` }));
+  chosen.append(...firmware.map(({ id, version, model }) => element("option", { value: String(id), text: model ? version : `${version} (any model)` })));
+  const form = element("form", { class: "text" }, chosen, element("button", { class: "btn btn-sm", type: "submit", text: "Update …" }));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    give({ firmware: Number(chosen.value) });
+  });
+  return { parts: [form], show: () => undefined };
+}
+
 /** @type {Record<string, Kind>} */
-const KINDS = { bool, enum: choice, number, action, text };
+const KINDS = { bool, enum: choice, number, action, text, update };
+
+/** An argument as people know it: of an update its version. @param {Spec | undefined} spec @param {any} args */
+export const known = (spec, args) => spec?.firmware?.find(({ id }) => id === args?.firmware)?.version ?? args;
 
 /** The control for this. @type {Kind} */
 export const control = (name, spec, give) => (KINDS[spec.type] ?? text)(name, spec, give);

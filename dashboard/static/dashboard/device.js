@@ -75,7 +75,16 @@ async function relearn() {
   }
   commands?.describe(known.commands);
   write(byId("device-name"), known.name || key);
+  announces(known.firmware);
   live.learn((state) => known.orders.reduce(withKnown, state));
+}
+
+/** @param {string} version */
+function announces(version) {
+  if (lastGiven) lastGiven.announced = version;
+  const shown = byId("device-firmware");
+  write(shown, version);
+  /** @type {HTMLElement} */ (shown.closest("div")).hidden = !version;
 }
 
 /** What the server knows and the page does not, as rows. @param {any} known @returns {import("../live/types.js").Row[]} */
@@ -263,6 +272,7 @@ if (page.may_command) {
 if (document.getElementById("orders")) {
   const cancel = (/** @type {string} */ id) => live.call("POST", `commands/${id}/cancel/`);
   lastGiven = new Orders(byId("orders"), byId("no-orders"), page.may_command ? cancel : null);
+  announces(page.firmware);
 }
 if (page.may_manage) tagging(byId("tags"), page.tags, (tags) => live.call("PATCH", `devices/${key}/`, { tags }));
 showState(page);

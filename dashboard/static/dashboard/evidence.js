@@ -106,9 +106,21 @@ function percent({ state, progress }) {
   return state === "received" && progress !== null && progress !== undefined ? ` (${Math.round(progress * 100)} %)` : "";
 }
 
-/** What was ordered: "led = on". @param {{name: string, args: unknown}} order */
+/** @param {{args: any}} order */
+const isUpdate = ({ args }) => Boolean(args?.sha256 && args.version);
+
+/** What a device announces, held against the newest update that it answered with ok; nothing of older ones. @param {Order} order @param {Order[]} orders the newest first @param {string} announced */
+export function outcomeOf(order, orders, announced) {
+  if (order !== orders.find(isUpdate) || order.state !== "succeeded") return "";
+  const { version } = /** @type {{version: string}} */ (order.args);
+  if (version === announced) return `The device announces ${announced}.`;
+  return announced ? `The device still announces ${announced}.` : "The device announces no version.";
+}
+
+/** What was ordered: "led = on", "update = 1.5.0". @param {{name: string, args: any}} order */
 export function title({ name, args }) {
   if (args === null || args === undefined) return name;
+  if (isUpdate({ args })) return `${name} = ${args.version}`;
   return `${name} = ${typeof args === "object" ? JSON.stringify(args) : reading(args)}`;
 }
 

@@ -1,6 +1,6 @@
 // Shows the last commands of a device: the log of each as it grows, how far it is, and a way back while there is one.
 
-import { givenAt, isCancellable, logOf, progressOf, stepsOf, timesOf, title, waitOf, wordOf } from "./evidence.js";
+import { givenAt, isCancellable, logOf, outcomeOf, progressOf, stepsOf, timesOf, title, waitOf, wordOf } from "./evidence.js";
 import { element, write } from "./page.js";
 
 const SHOWN = 20;
@@ -26,6 +26,8 @@ export class Orders {
     this.cancel = cancel;
     /** @type {Map<string, Shown>} */
     this.shown = new Map();
+    // Which version the device announces.
+    this.announced = "";
   }
 
   /** @param {Order[]} orders the newest first @param {number} now @param {boolean} live */
@@ -37,7 +39,7 @@ export class Orders {
       one.item.parentElement?.remove();
       this.shown.delete(id);
     }
-    const shown = wanted.map((order) => this.#item(order, now, live));
+    const shown = wanted.map((order) => this.#item(order, now, live, outcomeOf(order, orders, this.announced)));
     shown.forEach(({ item, chosen }, index) => {
       if (!chosen && item.open !== (index === 0)) item.open = index === 0;
     });
@@ -46,20 +48,20 @@ export class Orders {
     if (!same) this.list.replaceChildren(...items);
   }
 
-  /** @param {Order} order @param {number} now @param {boolean} live */
-  #item(order, now, live) {
+  /** @param {Order} order @param {number} now @param {boolean} live @param {string} outcome */
+  #item(order, now, live, outcome) {
     const one = this.shown.get(order.id) ?? this.#made(order.id);
     write(one.wait, waitOf(order, now));
     one.cancel.hidden = !this.cancel || !isCancellable(order, now);
     one.cancel.disabled = !live;
-    const text = JSON.stringify(order);
+    const text = JSON.stringify([order, outcome]);
     if (one.drawn === text) return one;
     one.drawn = text;
     const row = /** @type {HTMLElement} */ (one.item.parentElement);
     row.dataset.state = order.state;
     if (order.state !== "queued") write(one.said, "");
     one.head.replaceChildren(element("b", { text: title(order) }), element("span", { class: "by", text: order.by }), element("span", { class: "state", text: wordOf(order.state) }));
-    one.body.replaceChildren(...body(order));
+    one.body.replaceChildren(...body(order), ...(outcome ? [element("p", { class: "hint", text: outcome })] : []));
     return one;
   }
 
