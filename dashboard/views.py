@@ -240,6 +240,7 @@ def _state(user: User, one: Device) -> dict[str, Any]:
         "firmware": one.firmware,
         "tags": tags.of(one),
         "orders": shown.orders(one),
+        "settings": shown.settings(one),
         "may_command": registry.may(user, one, Role.OPERATOR),
         "may_manage": registry.may(user, one, Role.MANAGER),
         "at": reverse("fleet") + "devices/",

@@ -20,12 +20,31 @@ def of_command(device: Device, name: str, args: object) -> object:
     except values.Bad as bad:
         raise Refusal("command_unknown", f"{bad.detail}.") from None
     spec = device.commands.get(name)
+    if spec is not None and spec["type"] == "update":
+        return firmware.asked(device, name, args)
     if spec is not None:
-        return _fitting(device, name, args, spec)
+        return _fitting(name, args, spec)
     if device.commands:
         known = ", ".join(sorted(device.commands))
         raise Refusal("command_unknown", f"{device.key} has no command {name!r}; it announced: {known}.")
     return _free(args)
+
+
+def of_setting(device: Device, name: str, value: object) -> values.Value:
+    """Return the value in the form the device announced, or refuse it saying what it may be."""
+    spec = device.settings.get(name)
+    if spec is None and device.settings:
+        known = ", ".join(sorted(device.settings))
+        raise Refusal("setting_unknown", f"{device.key} has no setting {name!r}; it announced: {known}.")
+    try:
+        values.name_of(name)
+        fitting: Any = value if spec is None else _fitting(name, value, spec)
+        return values.value_of(name, fitting)
+    except values.Bad as bad:
+        raise Refusal("bad_value", f"{bad.detail}.", fields={name: bad.detail}) from None
+    except Refusal as unfit:
+        fields = {name: (unfit.fields or {}).get("args", unfit.message)}
+        raise Refusal("bad_value", unfit.message, fields=fields) from None
 
 
 def _free(args: object) -> object:
@@ -39,10 +58,8 @@ def _free(args: object) -> object:
     return args
 
 
-def _fitting(device: Device, name: str, args: object, spec: dict[str, Any]) -> object:
+def _fitting(name: str, args: object, spec: dict[str, Any]) -> object:
     match spec["type"]:
-        case "update":
-            return firmware.asked(device, name, args)
         case "action" if args in (None, "", {}):
             return None
         case "action":

@@ -101,6 +101,13 @@ class CommandState(TypedDict):
     expires_at: int
 
 
+class Settings(TypedDict):
+    """Something about a device's settings changed: wanted, sent, reported or announced. Read the rows."""
+
+    type: Literal["device.settings"]
+    device: str
+
+
 class Summary(TypedDict):
     """Newest values and presence of devices of one fleet that changed (to the fleet's group, conflated)."""
 
@@ -195,7 +202,7 @@ class Pulse(TypedDict):
     at: int
 
 
-Message = Frames | State | Watch | Order | CommandState | Summary | Job | FleetWatch | Registered | Pulse
+Message = Frames | State | Watch | Order | CommandState | Settings | Summary | Job | FleetWatch | Registered | Pulse
 
 
 def device_group(key: str) -> str:

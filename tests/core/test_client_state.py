@@ -34,6 +34,7 @@ class Player:
         self.answers: dict[str, Any] = {}
         self.about: dict[str, Message] = {}
         self.jobs: dict[str, Message] = {}
+        self.settings: dict[str, dict[str, str]] = {}
         self.hear(WELCOME)
 
     def hear(self, message: Message) -> None:
@@ -54,6 +55,8 @@ class Player:
             case items.JobState(job=job):
                 told = {name: getattr(item, name) for name in items.JobState.__dataclass_fields__}
                 self.jobs[job] = {name: value for name, value in told.items() if name != "job"}
+            case items.Settings(device, _, rows):
+                self.settings.setdefault(device, {}).update({row.name: row.state for row in rows})
             case Ended(code):
                 self.ended = code
             case Answered(id_, None):
@@ -136,6 +139,7 @@ LOOKS: dict[str, Callable[[Player], Any]] = {
     "names": lambda player: {key: one.name for key, one in player.state.subs["main"].summaries.items()},
     "about": lambda player: player.about,
     "jobs": lambda player: player.jobs,
+    "settings": lambda player: player.settings,
     "link": lambda player: "refused" if player.given_up else "up",
 }
 # Only pages have it.

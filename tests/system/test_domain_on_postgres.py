@@ -14,6 +14,7 @@ DOMAIN = (
     "commands",
     "command_evidence",
     "command_retries",
+    "desired",
     "rejects",
     "replay",
     "registry",

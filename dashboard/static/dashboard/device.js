@@ -8,7 +8,8 @@ import { Orders, ordersOf } from "./orders.js";
 import { ask, begin, byId, element, given, notice, record, showPresence, write } from "./page.js";
 import * as rail from "./rail.js";
 import { Scrubber } from "./scrubber.js";
-import { withOrder } from "../live/state.js";
+import { Settings } from "./settings.js";
+import { withOrder, withSettings } from "../live/state.js";
 import { tagging } from "./tagging.js";
 import { Tiles } from "./tiles.js";
 
@@ -32,6 +33,8 @@ let commands = null;
 
 /** The last commands; null for whoever may not see them. @type {Orders | null} */
 let lastGiven = null;
+/** What it shall keep to; null where that is not shown. @type {Settings | null} */
+let settings = null;
 
 /** @type {Scrubber | null} */
 let scrubber = null;
@@ -76,7 +79,7 @@ async function relearn() {
   commands?.describe(known.commands);
   write(byId("device-name"), known.name || key);
   announces(known.firmware);
-  live.learn((state) => known.orders.reduce(withKnown, state));
+  live.learn((state) => withSet(known.orders.reduce(withKnown, state), known));
 }
 
 /** @param {string} version */
@@ -95,6 +98,9 @@ function newest(known) {
 
 /** @param {import("../live/types.js").State} state @param {any} order */
 const withKnown = (state, order) => withOrder(state, { ...order, device: key });
+
+/** @param {import("../live/types.js").State} state @param {any} known */
+const withSet = (state, known) => (known.settings && known.settings.version >= (state.settings[key]?.version ?? 0) ? withSettings(state, { ...known.settings, device: key }) : state);
 
 const request = () => ({ devices: [key], since: { last_s: asked } });
 
@@ -236,6 +242,7 @@ const live = connected((state, news) => {
   const mayOrder = state.link.phase === "up" && kind !== "down" && !scrubber?.on;
   commands?.draw(state, orders, mayOrder, values);
   lastGiven?.draw(orders, now, mayOrder);
+  settings?.draw(state.settings[key], state.devices[key], mayOrder, now);
   showState(state.devices[key]);
   showAbout(state.about[key]);
   notice(state.subs.main?.reason === "permission_revoked" ? GONE : "");
@@ -276,7 +283,11 @@ if (document.getElementById("orders")) {
 }
 if (page.may_manage) tagging(byId("tags"), page.tags, (tags) => live.call("PATCH", `devices/${key}/`, { tags }));
 showState(page);
-live.learn((state) => page.orders.reduce(withKnown, state));
+if (page.settings) {
+  const save = (/** @type {object} */ wanted) => live.call("PATCH", `devices/${key}/settings/`, wanted);
+  settings = new Settings(byId("settings"), page.may_command ? save : null);
+}
+live.learn((state) => withSet(page.orders.reduce(withKnown, state), page));
 live.subscribe("main", request());
 if (page.first) {
   scrubber = replays(page.first);
