@@ -1,0 +1,122 @@
+"""Devices in a process of their own, which is killed: `python -m tests.chaos.orders.actor JOB`, a file with a Job.
+
+Each carries out what it is told by writing it down (`acts`), and answers. Of which kind it is (`KINDS`) decides what it
+knows after it was killed, and what the broker keeps for it.
+"""
+
+import asyncio
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import aiomqtt
+import msgspec
+
+from devices import wire
+from tests.chaos.orders import acts
+from tests.chaos.orders.acts import Act, Acts
+from tests.chaos.orders.fuse import Fuse
+
+REMEMBERS: Final = 256
+RETRY_S: Final = 0.2
+
+
+class Kind(NamedTuple):
+    """remembers: says so to the hub; keeps: does so; persistent: its session at the broker; clock: looks at it."""
+
+    remembers: bool
+    keeps: bool
+    persistent: bool
+    clock: bool = True
+
+
+KINDS: Final = {
+    "kept": Kind(remembers=True, keeps=True, persistent=True),
+    "clean": Kind(remembers=True, keeps=True, persistent=False),
+    "plain": Kind(remembers=False, keeps=False, persistent=False),
+    "plain-kept": Kind(remembers=False, keeps=False, persistent=True),
+    # Faults, for the judge to find.
+    "amnesiac": Kind(remembers=True, keeps=False, persistent=True),
+    "careless": Kind(remembers=True, keeps=True, persistent=True, clock=False),
+}
+
+
+class Job(msgspec.Struct):
+    """devices: [key, secret, kind] of each; `ready`: a file that is touched whenever one of them has subscribed."""
+
+    host: str
+    port: int
+    folder: str
+    acts: str
+    ready: str
+    devices: list[tuple[str, str, str]]
+
+
+class Device:
+    """One device."""
+
+    def __init__(self, key: str, secret: str, kind: Kind, job: Job) -> None:
+        self.key = key
+        self._secret, self._kind, self._job = secret, kind, job
+        self._acts = Acts(Path(job.acts))
+        self._fuse = Fuse(Path(job.folder))
+        done = (act.cid for act in acts.read(Path(job.acts)) if act.device == key)
+        self._known = deque(done if kind.keeps else (), maxlen=REMEMBERS)
+
+    async def live(self) -> None:
+        while True:
+            with suppress(aiomqtt.MqttError):
+                await self._connected()
+            await asyncio.sleep(RETRY_S)
+
+    async def _connected(self) -> None:
+        will = aiomqtt.Will(wire.topic(self.key, wire.STATUS), b"offline", qos=1, retain=True)
+        async with aiomqtt.Client(
+            self._job.host, self._job.port, identifier=self.key, username=self.key, password=self._secret,
+            clean_session=not self._kind.persistent, will=will, timeout=5, keepalive=30,
+        ) as client:  # fmt: skip
+            await client.subscribe(f"hub/{self.key}/cmd/#", qos=1)
+            if self._kind.remembers:
+                meta = msgspec.json.encode({"remembers": REMEMBERS})
+                await client.publish(wire.topic(self.key, wire.META), meta, qos=1, retain=True)
+            await client.publish(wire.topic(self.key, wire.STATUS), b"online", qos=1, retain=True)
+            Path(self._job.ready).touch()
+            async for message in client.messages:
+                await self._take(client, str(message.topic).rpartition("/")[2])
+
+    async def _take(self, client: aiomqtt.Client, cid: str) -> None:
+        self._fuse.passing("received")
+        answer = self._obey(cid)
+        self._fuse.passing("acted")
+        await client.publish(f"hub/{self.key}/ack/{cid}", answer, qos=1)
+        self._fuse.passing("answered")
+
+    def _obey(self, cid: str) -> bytes:
+        if cid in self._known:
+            return b"ok"
+        ends = wire.expiry_of(cid)
+        assert ends is not None, f"{cid} says no end"
+        now = time.time_ns() // 1_000_000
+        if self._kind.clock and now > ends:
+            return b"expired"
+        self._acts.act(Act(cid, self.key, now))
+        if self._kind.keeps:
+            self._known.append(cid)
+        return b"ok"
+
+
+async def work(job: Job) -> None:
+    async with asyncio.TaskGroup() as lives:
+        for key, secret, kind in job.devices:
+            lives.create_task(Device(key, secret, KINDS[kind], job).live(), name=key)
+
+
+def main() -> None:
+    asyncio.run(work(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Whoever asks for commands over REST, as a careful program does: with a key, and again until there is an answer."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+import httpx
+
+from tests.hub import PATIENCE_S
+
+RETRY_S: Final = 0.1
+ANSWER_S: Final = 5.0
+CREATED: Final = (200, 201)
+
+
+class Wish(NamedTuple):
+    """A command to be asked for; `cell`: what it is counted for."""
+
+    key: str
+    device: str
+    kind: str
+    ttl_s: int
+    cell: str
+
+
+class Asked(NamedTuple):
+    """What came of a wish: `cid` "" when no answer ever came, so that the command may exist or not."""
+
+    wish: Wish
+    cid: str
+
+
+class Asker:
+    """Asks one web server for several things at once."""
+
+    def __init__(self, url: str, token: str, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._client = httpx.Client(
+            base_url=url, headers={"Authorization": f"Token {token}"}, timeout=ANSWER_S, trust_env=False
+        )
+
+    def ask(self, wishes: Sequence[Wish]) -> list[Asked]:
+        return list(self._pool.map(self._ask, wishes))
+
+    def _ask(self, wish: Wish) -> Asked:
+        body = {"name": "act", "ttl_s": wish.ttl_s, "key": wish.key}
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            try:
+                answer = self._client.post(f"/api/v1/devices/{wish.device}/commands/", json=body)
+            except httpx.HTTPError:
+                time.sleep(RETRY_S)
+                continue
+            if answer.status_code in CREATED:
+                return Asked(wish, str(answer.json()["id"]))
+            assert answer.is_server_error, f"{wish} was refused: {answer.text}"
+            time.sleep(RETRY_S)
+        return Asked(wish, "")

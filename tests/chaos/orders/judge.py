@@ -1,0 +1,107 @@
+"""PURE. The judge: what was promised of each command, compared with what its device wrote down and the hub says.
+
+Of a device that remembers: carried out once, in time, and `succeeded`; or not at all, and `expired` or `cancelled`.
+Of one that does not: at most once, in time, and nothing claimed that was not so; `unknown` says that nobody knows.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+NOT_DONE: Final = frozenset({"expired", "cancelled"})
+OPEN: Final = frozenset({"queued", "sent", "received"})
+
+
+class Told(NamedTuple):
+    """A command as the hub tells it: the key by which it was asked for, its state, its end (ms)."""
+
+    key: str
+    cid: str
+    state: str
+    expires_at: int
+
+
+class Case(NamedTuple):
+    """A command that was asked for, and whether its device remembers. `cid`: as the answer said; "": none came."""
+
+    key: str
+    cid: str
+    cell: str
+    remembers: bool
+
+
+class Cell(msgspec.Struct):
+    """How many commands of each verdict, of one row of the table. `rounds`: how many kills."""
+
+    name: str
+    rounds: int = 0
+    once: int = 0
+    expired: int = 0
+    unknown: int = 0
+    lost: int = 0
+    twice: int = 0
+    late: int = 0
+    untrue: int = 0
+    broken: list[str] = []
+
+
+def judged(
+    cells: Iterable[str], cases: Iterable[Case], told: Iterable[Told], acts: Mapping[str, Sequence[int]]
+) -> list[Cell]:
+    """Count the verdicts, for each cell."""
+    found = {name: Cell(name) for name in cells}
+    by_key = {one.key: one for one in told}
+    for case in cases:
+        cell, one = found[case.cell], by_key.get(case.key)
+        for verdict in verdicts(case, one, acts):
+            setattr(cell, verdict, getattr(cell, verdict) + 1)
+            if verdict in BROKEN:
+                at = acts.get(one.cid, ()) if one else ()
+                cell.broken.append(f"{verdict}: {case} is {one}, carried out at {list(at)}")
+    return list(found.values())
+
+
+BROKEN: Final = ("lost", "twice", "late", "untrue")
+
+
+def verdicts(case: Case, told: Told | None, acts: Mapping[str, Sequence[int]]) -> list[str]:
+    """All that is to be said of one command."""
+    if told is None:
+        # Whoever never got an answer cannot know; with one, the command has to be there.
+        return ["lost"] if case.cid else []
+    times = acts.get(told.cid, ())
+    found = ["twice"] if len(times) > 1 else []
+    found += ["late"] if any(at > told.expires_at for at in times) else []
+    if case.cid not in ("", told.cid):
+        found.append("twice")  # one key made two commands
+    return found + [_state(case, told.state, done=bool(times))]
+
+
+def _state(case: Case, state: str, *, done: bool) -> str:
+    match state, done:
+        case "succeeded", True:
+            return "once"
+        case (("expired" | "cancelled"), False):
+            return "expired"
+        case "unknown", _ if not case.remembers:
+            return "unknown"
+        case (("succeeded" | "expired" | "cancelled" | "failed" | "rejected"), _):
+            return "untrue"
+    # Nobody will ever say what became of it, though its device could.
+    return "lost"
+
+
+def strangers(told: Iterable[Told], acts: Mapping[str, Sequence[int]]) -> list[str]:
+    """What was carried out and is no command."""
+    return sorted(acts.keys() - {one.cid for one in told})
+
+
+def total(cells: Sequence[Cell]) -> Counter[str]:
+    """All cells together."""
+    counted: Counter[str] = Counter()
+    for cell in cells:
+        for name in ("rounds", "once", "expired", "unknown", *BROKEN):
+            counted[name] += getattr(cell, name)
+    return counted
