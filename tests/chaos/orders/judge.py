@@ -1,7 +1,8 @@
 """PURE. The judge: what was promised of each command, compared with what its device wrote down and the hub says.
 
-Of a device that remembers: carried out once, in time, and `succeeded`; or not at all, and `expired` or `cancelled`.
-Of one that does not: at most once, in time, and nothing claimed that was not so; `unknown` says that nobody knows.
+A device that remembers is asked again as long as the command is good. So one that was good for long enough is carried
+out once, in time, and `succeeded`; or not at all, and `expired` or `cancelled`. Of others it is at most once, in time, and
+nothing is claimed that was not so: `unknown` says that nobody can know any more.
 """
 
 from collections import Counter
@@ -10,7 +11,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-NOT_DONE: Final = frozenset({"expired", "cancelled"})
 OPEN: Final = frozenset({"queued", "sent", "received"})
 
 
@@ -24,12 +24,15 @@ class Told(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A command that was asked for, and whether its device remembers. `cid`: as the answer said; "": none came."""
+    """A command that was asked for. `cid`: as the answer said, "" when none came.
+
+    again   whether its device is asked again in time, so that it has to be known what became of it
+    """
 
     key: str
     cid: str
     cell: str
-    remembers: bool
+    again: bool
 
 
 class Cell(msgspec.Struct):
@@ -85,7 +88,7 @@ def _state(case: Case, state: str, *, done: bool) -> str:
             return "once"
         case (("expired" | "cancelled"), False):
             return "expired"
-        case "unknown", _ if not case.remembers:
+        case "unknown", _ if not case.again:
             return "unknown"
         case (("succeeded" | "expired" | "cancelled" | "failed" | "rejected"), _):
             return "untrue"

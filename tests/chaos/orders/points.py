@@ -35,10 +35,12 @@ def install(passing: Passing) -> None:
     from bridge import listener, worker
     from devices import commands, groups
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.utils import CursorWrapper
     from paho.mqtt.client import Client
 
     commits = Commits(passing)
-    put(BaseDatabaseWrapper, "commit", commits.watching)
+    put(CursorWrapper, "execute", commits.executing)
+    put(BaseDatabaseWrapper, "commit", commits.committing)
     put(commands, "issue", commits.of("issuing", "issued"))
     put(groups, "announce", after_ringing(passing))
     put(commands, "claim", commits.of("claiming", "claimed"))
@@ -92,36 +94,53 @@ def after_publishing(passing: Passing) -> Callable[[Any], Any]:
     return around
 
 
+class Service:
+    """A call of a service: which points its commit passes, and whether it has written anything."""
+
+    def __init__(self, uncommitted: str, committed: str) -> None:
+        self.uncommitted, self.committed = uncommitted, committed
+        self.wrote = False
+
+
 class Commits(threading.local):
-    """Knows in which service this thread is, and so which commit is which."""
+    """Knows in which service this thread is, and so which commit is which; one that changed nothing is none."""
 
     def __init__(self, passing: Passing) -> None:
         self._passing = passing
-        self._around: list[tuple[str, str]] = []
+        self._calls: list[Service] = []
 
     def of(self, uncommitted: str, committed: str) -> Callable[[Any], Any]:
-        """A service that commits once; both points may be empty: none."""
+        """A service that commits once; either point may be empty: none."""
 
         def around(real: Any) -> Any:
             def service(*args: Any, **more: Any) -> Any:
-                self._around.append((uncommitted, committed))
+                self._calls.append(Service(uncommitted, committed))
                 try:
                     return real(*args, **more)
                 finally:
-                    self._around.pop()
+                    self._calls.pop()
 
             return service
 
         return around
 
-    def watching(self, real: Any) -> Any:
+    def executing(self, real: Any) -> Any:
+        def execute(cursor: Any, sql: str, params: Any = None) -> Any:
+            found = real(cursor, sql, params)
+            if self._calls and sql.startswith(("INSERT", "UPDATE")) and cursor.rowcount > 0:
+                self._calls[-1].wrote = True
+            return found
+
+        return execute
+
+    def committing(self, real: Any) -> Any:
         def commit(connection: Any) -> None:
-            uncommitted, committed = self._around[-1] if self._around else ("", "")
-            if uncommitted:
-                self._passing(uncommitted)
+            call = self._calls[-1] if self._calls else Service("", "")
+            if call.wrote:
+                self._passing(call.uncommitted)
             real(connection)
-            if committed:
-                self._passing(committed)
+            if call.wrote:
+                self._passing(call.committed)
 
         return commit
 
