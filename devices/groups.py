@@ -75,7 +75,11 @@ class Order(TypedDict):
 
 
 class CommandState(TypedDict):
-    """A command entered a state; `at` in ms; `by` is the user who gave it."""
+    """A command entered a state, or a step within one; `at` in ms.
+
+    by     the user who gave it; of one that is cancelled, who did that
+    step   where an update stands at the device, else ""
+    """
 
     type: Literal["device.command_state"]
     command: str
@@ -88,6 +92,7 @@ class CommandState(TypedDict):
     by: str
     message: str
     progress: float | None
+    step: str
 
 
 class Summary(TypedDict):

@@ -1,0 +1,42 @@
+"""Commands: evidence, not hope. How they are given, go out, are answered and end; each move has one winner."""
+
+from __future__ import annotations
+
+from devices.commands.closing import ORPHAN_MS, SHORTEST_WORK_MS, cancel, sweep
+from devices.commands.issuing import (
+    DEFAULT_TTL_S,
+    MAX_REASON,
+    MAX_TTL_S,
+    MAX_WAITING,
+    check_key,
+    check_reason,
+    check_ttl,
+    is_dangerous,
+    issue,
+    issue_many,
+)
+from devices.commands.sending import AGAIN_MS, claim, lost, sent, unsent
+from devices.commands.settling import settle
+
+__all__ = [
+    "AGAIN_MS",
+    "DEFAULT_TTL_S",
+    "MAX_REASON",
+    "MAX_TTL_S",
+    "MAX_WAITING",
+    "ORPHAN_MS",
+    "SHORTEST_WORK_MS",
+    "cancel",
+    "check_key",
+    "check_reason",
+    "check_ttl",
+    "claim",
+    "is_dangerous",
+    "issue",
+    "issue_many",
+    "lost",
+    "sent",
+    "settle",
+    "sweep",
+    "unsent",
+]
