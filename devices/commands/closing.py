@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
-from django.db.models import Q
 
 from devices import audit
 from devices.commands import log, looking
@@ -40,8 +39,10 @@ def sweep(now: int) -> int:
     waiting = rows.filter(state="queued", claimed_at=None)
     closed += _close(waiting, "expired", now, "its time ended before it could be sent")
     orphans = Command.objects.filter(state="queued", claimed_at__lte=now - ORPHAN_MS)
-    orphans = orphans.filter(Q(device__remembers=0) | Q(expires_at__lte=now))
-    closed += _close(orphans, "unknown", now, "the bridge stopped while it was sending")
+    forgetful = orphans.filter(device__remembers=0)
+    closed += _close(forgetful, "unknown", now, "the bridge stopped while it was sending")
+    # To who remembers they went out again until now.
+    closed += _close(orphans.filter(expires_at__lte=now), "unknown", now, "nobody knows whether it was sent")
     closed += _close(rows.filter(state="sent"), "unknown", now, "the device did not answer in time")
     silent = rows.filter(state="received", changed_at__lte=now - SHORTEST_WORK_MS)
     closed += _close(silent, "timed_out", now, "the device accepted it and said nothing more")
