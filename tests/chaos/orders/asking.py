@@ -1,8 +1,6 @@
 """Whoever asks for commands over REST, as a careful program does: with a key, and again until there is an answer."""
 
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import httpx
@@ -32,18 +30,14 @@ class Asked(NamedTuple):
 
 
 class Asker:
-    """Asks one web server for several things at once."""
+    """Asks one web server; several threads may."""
 
-    def __init__(self, url: str, token: str, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
+    def __init__(self, url: str, token: str) -> None:
         self._client = httpx.Client(
             base_url=url, headers={"Authorization": f"Token {token}"}, timeout=ANSWER_S, trust_env=False
         )
 
-    def ask(self, wishes: Sequence[Wish]) -> list[Asked]:
-        return list(self._pool.map(self._ask, wishes))
-
-    def _ask(self, wish: Wish) -> Asked:
+    def ask(self, wish: Wish) -> Asked:
         body = {"name": "act", "ttl_s": wish.ttl_s, "key": wish.key}
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:

@@ -49,16 +49,15 @@ class Fuse:
     def disarm(self) -> None:
         self._armed.unlink(missing_ok=True)
 
-    @property
-    def armed(self) -> bool:
-        return self._armed.exists()
-
     def pid_file(self, name: str) -> Path:
         return self._folder / f"{name}.pid"
 
     def struck(self, number: int) -> bool:
         """Whether the victim of this fault was killed."""
         return self._done(number).exists()
+
+    def struck_at(self, number: int) -> float:
+        return self._done(number).stat().st_mtime
 
     def passing(self, point: str) -> None:
         """Called at each point."""

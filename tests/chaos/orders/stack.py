@@ -4,7 +4,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -26,9 +26,14 @@ OURS: Final = ("web", "bridge", "device")
 VICTIMS: Final = (*OURS, "broker", "redis", "postgres")
 # What is asked for in each round: of which kind of device, and for how long it is good. The last one is over soon.
 ROUND: Final = (("kept", 60), ("clean", 60), ("plain", 10), ("kept", 2))
+# Whoever remembers is asked again after 5 s, after 15 s, and after 35 s; what is good for less may end in between.
+AGAIN_S: Final = 60
 # Nobody passed the point with that: more is asked for.
 MORE_S: Final = 0.5
 PATIENCE_S: Final = 60.0
+# Who has no answer yet; the others wait for them.
+ASKING: Final = 8
+POLL_S: Final = 0.01
 # How long a service is away, at most.
 AWAY_S: Final = 0.4
 # The longest time to live, the hub's last question to who remembers, a busy machine.
@@ -47,19 +52,23 @@ class Stack:
         self.fuse = Fuse(hub.folder)
         self.acts = hub.folder / "acts"
         self.asked: list[Asked] = []
+        self._asking: list[Future[None]] = []
         self.rounds: dict[str, int] = {}
+        # What is asked for in a round.
+        self.asks: Sequence[tuple[str, int]] = ROUND
         self._ready = hub.folder / "device.ready"
         self._services: dict[str, Service] = {"broker": hub.mosquitto, "redis": hub.redis, "postgres": hub.postgres}
         self._numbers = itertools.count(1)
         self._stack = stack
-        self._pool = stack.enter_context(ThreadPoolExecutor(len(ROUND)))
+        self._is_ready: dict[str, Callable[[float], bool]] = {}
+        self._pool = stack.enter_context(ThreadPoolExecutor(2 * ASKING))
 
     def begin(self, kinds: Sequence[str]) -> None:
         """Start the web server, the bridge and the devices, a device of each kind."""
         hub = self.hub
         port, alive = free_port(), hub.folder / "bridge-main.alive"
         web = self._ours("web", command_of("web", {"0.0.0.0": LOOPBACK, "8000": str(port)}))
-        self._is_ready: dict[str, Callable[[float], bool]] = {
+        self._is_ready = {
             "web": lambda _: machine.accepts(LOOPBACK, port),
             "bridge": lambda since: touched(alive, since),
             "device": lambda since: touched(self._ready, since),
@@ -75,7 +84,7 @@ class Stack:
         self._ours("device", [Path(__file__).with_name("actor.py"), hub.folder / "job.json"]).launch()
         for name in OURS:
             self._awaits(name, began)
-        self._asker = Asker(f"http://{LOOPBACK}:{port}", hub.token(), self._pool)
+        self._asker = Asker(f"http://{LOOPBACK}:{port}", hub.token())
 
     def _ours(self, name: str, program: Sequence[str | Path]) -> Part:
         command = [sys.executable, "-m", "tests.chaos.orders.faulty", str(self.hub.folder), name, *program]
@@ -91,31 +100,45 @@ class Stack:
         number = next(self._numbers)
         pid = self._services[victim].pid if victim in self._services else None
         self.fuse.arm(Fault(number, point, victim, dice.randint(1, 2), pid))
-        began = time.monotonic()
-        self.ask(ROUND, cell)
+        began = asked = time.monotonic()
+        self.ask(self.asks, cell)
         while not self.fuse.struck(number):
-            assert time.monotonic() - began < PATIENCE_S, f"nobody came to {point}"
-            time.sleep(MORE_S)
-            if not self.fuse.struck(number):
-                self.ask(ROUND[:1], cell)
+            time.sleep(POLL_S)
+            now = time.monotonic()
+            if now - began > PATIENCE_S:
+                self.fuse.disarm()
+                raise AssertionError(f"nobody came to {point}")
+            if now - asked > MORE_S and all(one.done() for one in self._asking):
+                asked = now
+                self.ask(self.asks[:1], cell)
+        self._back(victim, number, dice)
         self.rounds[cell] = self.rounds.get(cell, 0) + 1
-        self._back(victim, dice)
+        # Some are still asking, again and again, when the next one dies.
+        while len(self._asking) > ASKING:
+            self._asking.pop(0).result()
 
     def ask(self, wanted: Sequence[tuple[str, int]], cell: str) -> None:
+        """Ask for all this at once, and do not wait for the answers."""
         wishes = [
             Wish(f"{self.name}-{next(self._numbers)}", self.keys[kind], kind, ttl_s, cell) for kind, ttl_s in wanted
         ]
-        self.asked += self._asker.ask(wishes)
+        self._asking += [self._pool.submit(self._ask, wish) for wish in wishes]
 
-    def _back(self, victim: str, dice: Random) -> None:
+    def _ask(self, wish: Wish) -> None:
+        self.asked.append(self._asker.ask(wish))
+
+    def _back(self, victim: str, number: int, dice: Random) -> None:
+        """As a supervisor would, start it again; return when it is there."""
         if victim in self._services:
             time.sleep(dice.uniform(0, AWAY_S))
             self._services[victim].start()
         else:
-            self._awaits(victim, time.time())
+            self._awaits(victim, self.fuse.struck_at(number))
 
     def settle(self) -> None:
         """Wait until nothing more can come of any command."""
+        for asking in self._asking:
+            asking.result()
         eventually(lambda: not self._open(), "every command is closed", SETTLED_S)
         size, since = -1, time.monotonic()
         while time.monotonic() - since < QUIET_S:
@@ -136,9 +159,7 @@ class Stack:
     def verdict(self) -> list[Cell]:
         """A Cell for each; what is wrong besides is in the last one."""
         told, done = self.told(), acts.times(self.acts)
-        cases = [
-            Case(asked.wish.key, asked.cid, asked.wish.cell, KINDS[asked.wish.kind].remembers) for asked in self.asked
-        ]
+        cases = [Case(one.wish.key, one.cid, one.wish.cell, asked_again(one.wish)) for one in self.asked]
         cells = judge.judged(dict.fromkeys(case.cell for case in cases), cases, told, done)
         for cell in cells:
             cell.rounds = self.rounds.get(cell.name, 0)
@@ -148,6 +169,11 @@ class Stack:
 
 
 PATHS: Final = {"PYTHONPATH": PLAIN["PYTHONPATH"]}
+
+
+def asked_again(wish: Wish) -> bool:
+    """Whether the hub asks its device again, so that it has to know in the end what became of it."""
+    return KINDS[wish.kind].remembers and wish.ttl_s >= AGAIN_S
 
 
 def touched(file: Path, since: float) -> bool:
