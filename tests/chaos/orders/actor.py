@@ -16,11 +16,15 @@ import aiomqtt
 import msgspec
 
 from devices import wire
+from telemetry_hub.device import Order, client
+from telemetry_hub.device.words import Send
 from tests.chaos.orders import acts
 from tests.chaos.orders.acts import Act, Acts
 from tests.chaos.orders.fuse import Fuse
 
 REMEMBERS: Final = 256
+# One that is stopped stays, as far as the broker knows, until it is to come back.
+KEEPALIVE_S: Final = 300
 RETRY_S: Final = 0.2
 
 
@@ -37,7 +41,8 @@ KINDS: Final = {
     "kept": Kind(remembers=True, keeps=True, persistent=True),
     "clean": Kind(remembers=True, keeps=True, persistent=False),
     "plain": Kind(remembers=False, keeps=False, persistent=False),
-    "plain-kept": Kind(remembers=False, keeps=False, persistent=True),
+    # The Python client that programs use (clients/python), which remembers for itself.
+    "shipped": Kind(remembers=True, keeps=True, persistent=True),
     # Faults, for the judge to find.
     "amnesiac": Kind(remembers=True, keeps=False, persistent=True),
     "careless": Kind(remembers=True, keeps=True, persistent=True, clock=False),
@@ -55,13 +60,18 @@ class Job(msgspec.Struct):
     devices: list[tuple[str, str, str]]
 
 
+def refusals(path: str | Path) -> Path:
+    """Where devices note what came when its time was over."""
+    return Path(f"{path}.refused")
+
+
 class Device:
     """One device."""
 
     def __init__(self, key: str, secret: str, kind: Kind, job: Job) -> None:
         self.key = key
         self._secret, self._kind, self._job = secret, kind, job
-        self._acts = Acts(Path(job.acts))
+        self._acts, self._refused = Acts(Path(job.acts)), Acts(refusals(job.acts))
         self._fuse = Fuse(Path(job.folder))
         done = (act.cid for act in acts.read(Path(job.acts)) if act.device == key)
         self._known = deque(done if kind.keeps else (), maxlen=REMEMBERS)
@@ -76,7 +86,7 @@ class Device:
         will = aiomqtt.Will(wire.topic(self.key, wire.STATUS), b"offline", qos=1, retain=True)
         async with aiomqtt.Client(
             self._job.host, self._job.port, identifier=self.key, username=self.key, password=self._secret,
-            clean_session=not self._kind.persistent, will=will, timeout=5, keepalive=30,
+            clean_session=not self._kind.persistent, will=will, timeout=5, keepalive=KEEPALIVE_S,
         ) as client:  # fmt: skip
             await client.subscribe(f"hub/{self.key}/cmd/#", qos=1)
             if self._kind.remembers:
@@ -101,17 +111,44 @@ class Device:
         assert ends is not None, f"{cid} says no end"
         now = time.time_ns() // 1_000_000
         if self._kind.clock and now > ends:
+            self._refused.note(Act(cid, self.key, now))
             return b"expired"
-        self._acts.act(Act(cid, self.key, now))
+        self._acts.note(Act(cid, self.key, now))
         if self._kind.keeps:
             self._known.append(cid)
         return b"ok"
 
 
+class Shipped(client.Device):
+    """A device on the client that programs use. It acts in what a program writes itself: the function of its command."""
+
+    def __init__(self, key: str, secret: str, job: Job) -> None:
+        super().__init__(key, secret, job.host, job.port, buffer=Path(job.folder) / f"{key}.sqlite", tls=False)
+        self._fuse, self._file, self._ready = Fuse(Path(job.folder)), Acts(Path(job.acts)), Path(job.ready)
+        self.command("act", type="action")(self._act)
+
+    async def _act(self, order: Order) -> None:
+        self._fuse.passing("received")
+        self._file.note(Act(order.cid, self.key, time.time_ns() // 1_000_000))
+        self._fuse.passing("acted")
+
+    def up(self) -> None:
+        super().up()
+        self._ready.touch()
+
+    def done(self, send: Send) -> None:
+        super().done(send)
+        if "/ack/" in send.publish.topic:
+            self._fuse.passing("answered")
+
+
 async def work(job: Job) -> None:
     async with asyncio.TaskGroup() as lives:
         for key, secret, kind in job.devices:
-            lives.create_task(Device(key, secret, KINDS[kind], job).live(), name=key)
+            device = (
+                Shipped(key, secret, job).run() if kind == "shipped" else Device(key, secret, KINDS[kind], job).live()
+            )
+            lives.create_task(device, name=key)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ class Acts:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o644)
 
-    def act(self, act: Act) -> None:
+    def note(self, act: Act) -> None:
         os.write(self._file, f"{act.cid} {act.device} {act.at}\n".encode())
         os.fsync(self._file)
 

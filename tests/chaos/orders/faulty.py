@@ -5,39 +5,38 @@ nothing of the life before it, and begins in a tenth of the time. Its pid is in 
 """
 
 import ctypes
+import logging
 import os
 import runpy
 import signal
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
+from typing import Final
 
-from tests.chaos.orders import points
+import django
+from django.conf import settings
+
+from hub import machine
 from tests.chaos.orders.fuse import Fuse, Passing
 
-# As a supervisor would, so that whatever cannot start does not start a thousand times.
-PAUSE_S = 0.05
-PR_SET_PDEATHSIG = 1
+PAUSE_S: Final = 0.05
 
 
 def load(passing: Passing) -> None:
     """Load what both the web server and the bridge need, with its points."""
-    from django.conf import settings
-
     # Daphne as an app opens an event loop when it is loaded, and that is each life's own.
     settings.INSTALLED_APPS.remove("daphne")
-    import django
-
     django.setup()
-    import bridge.management.commands.bridge
-    import hub.asgi  # noqa: F401
-
-    points.install(passing)
+    for program in ("bridge.management.commands.bridge", "hub.asgi"):
+        import_module(program)
+    import_module("tests.chaos.orders.passages").install(passing)
 
 
 def live(program: list[str]) -> None:
     """Be the program, as if it had been started by its name."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(machine.PR_SET_PDEATHSIG, signal.SIGKILL)
     script = program[1:] if Path(program[0]).name.startswith("python") else program
     sys.argv = script
     runpy.run_path(script[0], run_name="__main__")
@@ -55,7 +54,7 @@ def main() -> None:
         draft.write_text(str(life))
         draft.rename(fuse.pid_file(name))
         _, status = os.waitpid(life, 0)
-        print(f"{name} ended: {os.waitstatus_to_exitcode(status)}", file=sys.stderr, flush=True)
+        logging.getLogger(name).warning("ended: %s", os.waitstatus_to_exitcode(status))
         time.sleep(PAUSE_S)
 
 

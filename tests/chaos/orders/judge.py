@@ -2,15 +2,17 @@
 
 A device that remembers is asked again as long as the command is good. So one that was good for long enough is carried
 out once, in time, and `succeeded`; or not at all, and `expired` or `cancelled`. Of others it is at most once, in time, and
-nothing is claimed that was not so: `unknown` says that nobody can know any more.
+nothing is claimed that was not so: `unknown` says that nobody can know any more. A device that was killed in the midst of a
+command may answer that it was interrupted, so that it `failed`: it was begun, and whether it was done nobody knows.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
+BROKEN: Final = ("lost", "twice", "late", "untrue")
+COUNTED: Final = ("rounds", "once", "expired", "refused", "interrupted", "unknown", *BROKEN)
 OPEN: Final = frozenset({"queued", "sent", "received"})
 
 
@@ -36,12 +38,18 @@ class Case(NamedTuple):
 
 
 class Cell(msgspec.Struct):
-    """How many commands of each verdict, of one row of the table. `rounds`: how many kills."""
+    """How many commands of each verdict, of one row of the table.
+
+    rounds    how many kills, or how many devices came back late
+    refused   how many of the expired ones came to their device, which did not act
+    """
 
     name: str
     rounds: int = 0
     once: int = 0
     expired: int = 0
+    refused: int = 0
+    interrupted: int = 0
     unknown: int = 0
     lost: int = 0
     twice: int = 0
@@ -53,7 +61,7 @@ class Cell(msgspec.Struct):
 def judged(
     cells: Iterable[str], cases: Iterable[Case], told: Iterable[Told], acts: Mapping[str, Sequence[int]]
 ) -> list[Cell]:
-    """Count the verdicts, for each cell."""
+    """Count the verdicts, for each cell. `acts`: cid → when its device carried it out, each time."""
     found = {name: Cell(name) for name in cells}
     by_key = {one.key: one for one in told}
     for case in cases:
@@ -64,9 +72,6 @@ def judged(
                 at = acts.get(one.cid, ()) if one else ()
                 cell.broken.append(f"{verdict}: {case} is {one}, carried out at {list(at)}")
     return list(found.values())
-
-
-BROKEN: Final = ("lost", "twice", "late", "untrue")
 
 
 def verdicts(case: Case, told: Told | None, acts: Mapping[str, Sequence[int]]) -> list[str]:
@@ -88,9 +93,11 @@ def _state(case: Case, state: str, *, done: bool) -> str:
             return "once"
         case (("expired" | "cancelled"), False):
             return "expired"
+        case "failed", _:
+            return "interrupted"
         case "unknown", _ if not case.again:
             return "unknown"
-        case (("succeeded" | "expired" | "cancelled" | "failed" | "rejected"), _):
+        case (("succeeded" | "expired" | "cancelled" | "rejected"), _):
             return "untrue"
     # Nobody will ever say what became of it, though its device could.
     return "lost"
@@ -101,10 +108,7 @@ def strangers(told: Iterable[Told], acts: Mapping[str, Sequence[int]]) -> list[s
     return sorted(acts.keys() - {one.cid for one in told})
 
 
-def total(cells: Sequence[Cell]) -> Counter[str]:
+def total(cells: Sequence[Cell]) -> Cell:
     """All cells together."""
-    counted: Counter[str] = Counter()
-    for cell in cells:
-        for name in ("rounds", "once", "expired", "unknown", *BROKEN):
-            counted[name] += getattr(cell, name)
-    return counted
+    counts = {name: sum(getattr(cell, name) for cell in cells) for name in COUNTED}
+    return Cell("all", **counts, broken=[sentence for cell in cells for sentence in cell.broken])

@@ -1,6 +1,7 @@
 """One hub whose every process can be killed at a point: rounds of kills, and at the end a verdict on each command."""
 
 import itertools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,13 +20,14 @@ from tests.chaos.orders.actor import KINDS, Job
 from tests.chaos.orders.asking import Asked, Asker, Wish
 from tests.chaos.orders.fuse import Fault, Fuse
 from tests.chaos.orders.judge import Case, Cell, Told
-from tests.hub import LOOPBACK, PLAIN, Part, Production, command_of, eventually, running_production
-from tests.services import Service, free_port
+from tests.hub import LOOPBACK, Part, Production, command_of, eventually, running_production
+from tests.services import ROOT, Service, free_port
 
 OURS: Final = ("web", "bridge", "device")
 VICTIMS: Final = (*OURS, "broker", "redis", "postgres")
 # What is asked for in each round: of which kind of device, and for how long it is good. The last one is over soon.
-ROUND: Final = (("kept", 60), ("clean", 60), ("plain", 10), ("kept", 2))
+ROUND: Final = (("kept", 60), ("clean", 60), ("shipped", 60), ("plain", 10), ("kept", 2))
+KINDS_ASKED: Final = ("kept", "clean", "shipped", "plain")
 # Whoever remembers is asked again after 5 s, after 15 s, and after 35 s; what is good for less may end in between.
 AGAIN_S: Final = 60
 # Nobody passed the point with that: more is asked for.
@@ -168,7 +170,8 @@ class Stack:
         return cells
 
 
-PATHS: Final = {"PYTHONPATH": PLAIN["PYTHONPATH"]}
+# Ours, and the clients'.
+PATHS: Final = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "clients/python")))}
 
 
 def asked_again(wish: Wish) -> bool:
