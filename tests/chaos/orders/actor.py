@@ -1,6 +1,6 @@
 """Devices in a process of their own, which is killed: `python -m tests.chaos.orders.actor JOB`, a file with a Job.
 
-Each carries out what it is told by writing it down (`acts`), and answers. Of which kind it is (`KINDS`) decides what it
+Each carries out what it is told by writing it down (`acts`), and answers. Of which kind it is (`kinds`) decides what it
 knows after it was killed, and what the broker keeps for it.
 """
 
@@ -10,7 +10,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import aiomqtt
 import msgspec
@@ -21,48 +21,11 @@ from telemetry_hub.device.words import Send
 from tests.chaos.orders import acts
 from tests.chaos.orders.acts import Act, Acts
 from tests.chaos.orders.fuse import Fuse
+from tests.chaos.orders.kinds import KINDS, REMEMBERS, Job, Kind, refusals
 
-REMEMBERS: Final = 256
 # One that is stopped stays, as far as the broker knows, until it is to come back.
 KEEPALIVE_S: Final = 300
 RETRY_S: Final = 0.2
-
-
-class Kind(NamedTuple):
-    """remembers: says so to the hub; keeps: does so; persistent: its session at the broker; clock: looks at it."""
-
-    remembers: bool
-    keeps: bool
-    persistent: bool
-    clock: bool = True
-
-
-KINDS: Final = {
-    "kept": Kind(remembers=True, keeps=True, persistent=True),
-    "clean": Kind(remembers=True, keeps=True, persistent=False),
-    "plain": Kind(remembers=False, keeps=False, persistent=False),
-    # The Python client that programs use (clients/python), which remembers for itself.
-    "shipped": Kind(remembers=True, keeps=True, persistent=True),
-    # Faults, for the judge to find.
-    "amnesiac": Kind(remembers=True, keeps=False, persistent=True),
-    "careless": Kind(remembers=True, keeps=True, persistent=True, clock=False),
-}
-
-
-class Job(msgspec.Struct):
-    """devices: [key, secret, kind] of each; `ready`: a file that is touched whenever one of them has subscribed."""
-
-    host: str
-    port: int
-    folder: str
-    acts: str
-    ready: str
-    devices: list[tuple[str, str, str]]
-
-
-def refusals(path: str | Path) -> Path:
-    """Where devices note what came when its time was over."""
-    return Path(f"{path}.refused")
 
 
 class Device:
@@ -71,6 +34,7 @@ class Device:
     def __init__(self, key: str, secret: str, kind: Kind, job: Job) -> None:
         self.key = key
         self._secret, self._kind, self._job = secret, kind, job
+        self._ready = Path(job.ready)
         self._acts, self._refused = Acts(Path(job.acts)), Acts(refusals(job.acts))
         self._fuse = Fuse(Path(job.folder))
         done = (act.cid for act in acts.read(Path(job.acts)) if act.device == key)
@@ -93,7 +57,7 @@ class Device:
                 meta = msgspec.json.encode({"remembers": REMEMBERS})
                 await client.publish(wire.topic(self.key, wire.META), meta, qos=1, retain=True)
             await client.publish(wire.topic(self.key, wire.STATUS), b"online", qos=1, retain=True)
-            Path(self._job.ready).touch()
+            self._ready.touch()
             async for message in client.messages:
                 await self._take(client, str(message.topic).rpartition("/")[2])
 
@@ -120,7 +84,7 @@ class Device:
 
 
 class Shipped(client.Device):
-    """A device on the client that programs use. It acts in what a program writes itself: the function of its command."""
+    """A device on the client that programs use. It acts where a program would: in the function of a command."""
 
     def __init__(self, key: str, secret: str, job: Job) -> None:
         super().__init__(key, secret, job.host, job.port, buffer=Path(job.folder) / f"{key}.sqlite", tls=False)

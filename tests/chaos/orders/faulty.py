@@ -1,4 +1,4 @@
-"""Runs one of our own programs so that it can be killed at a point: `python -m tests.chaos.orders.faulty FOLDER NAME …`.
+"""Runs one of our programs so that it can be killed at a point: `python -m tests.chaos.orders.faulty FOLDER NAME …`.
 
 It loads the program once, and forks a life of it after the other, as a supervisor would start it again: a fork knows
 nothing of the life before it, and begins in a tenth of the time. Its pid is in FOLDER/NAME.pid.
@@ -21,6 +21,7 @@ from django.conf import settings
 from hub import machine
 from tests.chaos.orders.fuse import Fuse, Passing
 
+# As a supervisor would, so that whatever cannot start does not start a thousand times.
 PAUSE_S: Final = 0.05
 
 

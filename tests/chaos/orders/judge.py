@@ -1,9 +1,9 @@
 """PURE. The judge: what was promised of each command, compared with what its device wrote down and the hub says.
 
 A device that remembers is asked again as long as the command is good. So one that was good for long enough is carried
-out once, in time, and `succeeded`; or not at all, and `expired` or `cancelled`. Of others it is at most once, in time, and
-nothing is claimed that was not so: `unknown` says that nobody can know any more. A device that was killed in the midst of a
-command may answer that it was interrupted, so that it `failed`: it was begun, and whether it was done nobody knows.
+out once, in time, and `succeeded`; or not at all, and `expired` or `cancelled`. Of others it is at most once, in time,
+and nothing is claimed that was not so: `unknown` says that nobody can know any more. A device that was killed in the
+midst of a command may answer that it was interrupted, so that it `failed`: whether it was done nobody knows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,7 +84,7 @@ def verdicts(case: Case, told: Told | None, acts: Mapping[str, Sequence[int]]) -
     found += ["late"] if any(at > told.expires_at for at in times) else []
     if case.cid not in ("", told.cid):
         found.append("twice")  # one key made two commands
-    return found + [_state(case, told.state, done=bool(times))]
+    return [*found, _state(case, told.state, done=bool(times))]
 
 
 def _state(case: Case, state: str, *, done: bool) -> str:

@@ -20,9 +20,9 @@ import msgspec
 
 from tests.chaos import oracle
 from tests.chaos.orders import acts, judge
-from tests.chaos.orders.actor import Job, refusals
 from tests.chaos.orders.asking import Asked, Asker, Wish
 from tests.chaos.orders.judge import Case, Cell, Told
+from tests.chaos.orders.kinds import Job, refusals
 from tests.chaos.orders.stack import PATHS, STATES
 from tests.hub import Device, Part, Production, eventually, running_production
 
@@ -37,7 +37,7 @@ PRESENT: Final = (
 
 
 class Way(NamedTuple):
-    """How devices of one kind are away. `stop` before they are asked, `cut` while it is on its way; `back` afterwards."""
+    """How devices are away: `stop` before they are asked, `cut` while it is on its way, `back` when it is over."""
 
     name: str
     kind: str

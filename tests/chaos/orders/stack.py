@@ -16,10 +16,10 @@ import msgspec
 from hub import machine
 from tests.chaos import oracle
 from tests.chaos.orders import acts, judge
-from tests.chaos.orders.actor import KINDS, Job
 from tests.chaos.orders.asking import Asked, Asker, Wish
 from tests.chaos.orders.fuse import Fault, Fuse
 from tests.chaos.orders.judge import Case, Cell, Told
+from tests.chaos.orders.kinds import KINDS, Job
 from tests.hub import LOOPBACK, Part, Production, command_of, eventually, running_production
 from tests.services import ROOT, Service, free_port
 
@@ -56,6 +56,7 @@ class Stack:
         self.asked: list[Asked] = []
         self._asking: list[Future[None]] = []
         self.rounds: dict[str, int] = {}
+        self.broken: dict[str, str] = {}
         # What is asked for in a round.
         self.asks: Sequence[tuple[str, int]] = ROUND
         self._ready = hub.folder / "device.ready"
@@ -109,7 +110,8 @@ class Stack:
             now = time.monotonic()
             if now - began > PATIENCE_S:
                 self.fuse.disarm()
-                raise AssertionError(f"nobody came to {point}")
+                self.broken[cell] = f"nobody came to {point} within {PATIENCE_S:g} s"
+                return
             if now - asked > MORE_S and all(one.done() for one in self._asking):
                 asked = now
                 self.ask(self.asks[:1], cell)
@@ -165,6 +167,7 @@ class Stack:
         cells = judge.judged(dict.fromkeys(case.cell for case in cases), cases, told, done)
         for cell in cells:
             cell.rounds = self.rounds.get(cell.name, 0)
+            cell.broken += filter(None, [self.broken.get(cell.name)])
         if made_up := judge.strangers(told, done):
             cells[-1].broken.append(f"carried out, and never asked for: {made_up}")
         return cells

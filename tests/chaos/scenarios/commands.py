@@ -43,23 +43,22 @@ def run(plan: Plan) -> Result:
 def kill(plan: Plan, name: str, pairs: Pairs) -> list[Cell]:
     """Take one pair after the other, on a hub of its own; what came of all of them."""
     with stacked(plan.folder / name, name, KINDS_ASKED) as stack:
-        stack.say = plan.say
         while True:
             try:
                 point, victim = pairs.get_nowait()
             except Empty:
                 break
-            one_cell(stack, point, victim, plan.times)
+            one_cell(stack, point, victim, plan)
         stack.settle()
         return stack.verdict()
 
 
-def one_cell(stack: Stack, point: str, victim: str, times: int) -> None:
+def one_cell(stack: Stack, point: str, victim: str, plan: Plan) -> None:
     cell, began = name_of(point, victim), time.monotonic()
     dice = Random(cell)
-    for _ in range(times):
+    for _ in range(plan.times):
         stack.strike(point, victim, dice, cell)
-    stack.say(f"{stack.name}: {cell} ({time.monotonic() - began:.0f} s)")
+    plan.say(f"{stack.name}: {cell} ({time.monotonic() - began:.0f} s)")
 
 
 def name_of(point: str, victim: str) -> str:
