@@ -89,15 +89,18 @@ def part_of(user: User, fleet: int) -> frozenset[str] | None:
 
 def find(user: User | AnonymousUser, key: str, role: Role = Role.VIEWER) -> Device:
     """Return one device; refuses alike what does not exist and what may not be seen (404), then the role (403)."""
-    # What is no key at all may be something that a database refuses to be asked for.
-    device = visible_to(user).filter(key=key).first() if values.is_key(key) else None
+    device = _of_key(user, key, role)
     if device is None:
-        raise device_unknown(key)
+        seen = None if role is Role.VIEWER else _of_key(user, key)
+        raise device_unknown(key) if seen is None else Refusal("forbidden", _too_little(user, seen.fleet, role), 403)
     if device.head._state.adding:  # noqa: SLF001  the framework has no other word for "not stored"
         complete()
-    if role is not Role.VIEWER and not may(user, device, role):
-        raise Refusal("forbidden", _too_little(user, device.fleet, role), 403)
     return device
+
+
+def _of_key(user: User | AnonymousUser, key: str, role: Role = Role.VIEWER) -> Device | None:
+    # What is no key at all may be something that a database refuses to be asked for.
+    return visible_to(user, role).filter(key=key).first() if values.is_key(key) else None
 
 
 def fleet_for(user: User, slug: str | None) -> Fleet:

@@ -12,6 +12,8 @@ DOMAIN = (
     "arrivals",
     "numbered_frames",
     "commands",
+    "command_evidence",
+    "command_retries",
     "rejects",
     "replay",
     "registry",
