@@ -36,10 +36,11 @@ PATIENCE_S: Final = 60.0
 # Who has no answer yet; the others wait for them.
 ASKING: Final = 8
 POLL_S: Final = 0.01
+LOOK_S: Final = 0.5
 # How long a service is away, at most.
 AWAY_S: Final = 0.4
 # The longest time to live, the hub's last question to who remembers, a busy machine.
-SETTLED_S: Final = 180.0
+SETTLED_S: Final = 150.0
 # Nobody does anything any more.
 QUIET_S: Final = 3.0
 STATES: Final = "SELECT key, id, state, expires_at FROM devices_command WHERE key IS NOT NULL"
@@ -143,7 +144,9 @@ class Stack:
         """Wait until nothing more can come of any command."""
         for asking in self._asking:
             asking.result()
-        eventually(lambda: not self._open(), "every command is closed", SETTLED_S)
+        deadline = time.monotonic() + SETTLED_S
+        while self._open() and time.monotonic() < deadline:  # the verdict names what stays open
+            time.sleep(LOOK_S)
         size, since = -1, time.monotonic()
         while time.monotonic() - since < QUIET_S:
             time.sleep(0.1)
@@ -154,11 +157,8 @@ class Stack:
         return [Told(*row) for row in oracle.ask(self.connect, STATES)]
 
     def _open(self) -> list[Told]:
-        """What may still change: also of what is unknown, when its device can still say."""
-        remembering = {asked.wish.key for asked in self.asked if KINDS[asked.wish.kind].remembers}
-        return [
-            one for one in self.told() if one.state in judge.OPEN or (one.state == "unknown" and one.key in remembering)
-        ]
+        """What may still change."""
+        return [one for one in self.told() if one.state in judge.OPEN]
 
     def verdict(self) -> list[Cell]:
         """A Cell for each; what is wrong besides is in the last one."""
