@@ -32,12 +32,15 @@ def own_bridge(production: Production) -> Iterator[Production]:
 def test_a_command_is_carried_out_once_whoever_dies_on_its_way(own_bridge: Production) -> None:
     with ExitStack() as until_the_end:
         stack = Stack(own_bridge, "sample", until_the_end)
+        stack.begin(["kept", "clean", "amnesiac"])
         stack.asks = [("kept", GOOD_FOR_S), ("clean", GOOD_FOR_S)]
-        stack.begin(["kept", "clean"])
         for point, victim in SAMPLE:
             stack.strike(point, victim, Random(point), f"{point} × {victim}")
+        # The judge is no proof unless it sees this one: it says that it remembers, and does not.
+        stack.asks = [("amnesiac", GOOD_FOR_S)]
+        stack.strike("acted", "device", Random(0), "a device forgets")
         stack.settle()
-        cells = stack.verdict()
+        *cells, forgetful = stack.verdict()
     assert [sentence for cell in cells for sentence in cell.broken] == []
-    assert [cell.rounds for cell in cells] == [1] * len(SAMPLE)
-    assert all(cell.once >= len(stack.asks) for cell in cells)
+    assert [(cell.rounds, cell.once >= 2) for cell in cells] == [(1, True)] * len(SAMPLE)
+    assert forgetful.twice > 0
