@@ -10,6 +10,7 @@ from tests.hub import PATIENCE_S
 RETRY_S: Final = 0.1
 ANSWER_S: Final = 5.0
 CREATED: Final = (200, 201)
+TOO_MANY: Final = 429
 
 
 class Wish(NamedTuple):
@@ -48,6 +49,7 @@ class Asker:
                 continue
             if answer.status_code in CREATED:
                 return Asked(wish, str(answer.json()["id"]))
-            assert answer.is_server_error, f"{wish} was refused: {answer.text}"
+            # Too many wait, or it cannot be done now: later, maybe.
+            assert answer.status_code == TOO_MANY or answer.is_server_error, f"{wish} was refused: {answer.text}"
             time.sleep(RETRY_S)
         return Asked(wish, "")

@@ -30,6 +30,8 @@ from tests.hub import Device, Part, Production, eventually, running_production
 EACH: Final = 50
 TTL_S: Final = 2, 8
 PATIENCE_S: Final = 120.0
+# The last answers of all, and a sweep.
+SETTLING_S: Final = 5.0
 PRESENT: Final = (
     "SELECT count(*) FROM devices_head h JOIN devices_device d ON d.id = h.device_id"
     " WHERE presence = 'online' AND key LIKE '{}%'"
@@ -143,7 +145,7 @@ def come_back_late(folder: Path, frames: int, say: Callable[[str], None], carele
     """So many commands, for devices that are away in each of the WAYS. `careless`: another kind, to try the judge."""
     folder.mkdir()
     folder.chmod(0o755)
-    count = max(1, frames // (EACH * len(WAYS)))
+    count = -(-frames // (EACH * len(WAYS)))
     with ExitStack() as stack, running_production(folder, durable=True, HUB_API_RATE="10000") as hub:
         absences = [Absence(hub, way, place, count, careless or way.kind) for place, way in enumerate(WAYS)]
         for absence in absences:
@@ -158,10 +160,6 @@ def come_back_late(folder: Path, frames: int, say: Callable[[str], None], carele
             each(pool.submit(absence.come_back, asker) for absence in absences)
         time.sleep(SETTLING_S)
         return [absence.verdict() for absence in absences]
-
-
-# The last answers of all, and a sweep.
-SETTLING_S: Final = 5.0
 
 
 def each(futures: Iterable[Any]) -> None:

@@ -16,6 +16,6 @@ POINTS: Final[dict[str, tuple[str, str]]] = {
     "acted": ("device", "after the device acted, before it answers"),
     "answered": ("device", "after its answer left"),
     "heard": ("bridge", "after the answer came, before it commits"),
-    "settled": ("bridge", "after it committed, before the PUBACK to the device's broker"),
+    "settled": ("bridge", "after it committed, before the broker gets its PUBACK"),
     "thanked": ("bridge", "after that PUBACK, before it is announced"),
 }
