@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from tests.chaos.orders.judge import Cell
+
 # How many of the kills of a scenario are told of while it runs.
 STEPS: Final = 10
 
@@ -18,6 +20,7 @@ class Result(msgspec.Struct, kw_only=True):
     broken     each promise that was not kept, in a sentence; empty: all were
     missing    why it was not run; empty: it was
     more       what else was measured, name → value
+    cells      of commands: what became of them, by where who was killed
     """
 
     scenario: str
@@ -33,6 +36,7 @@ class Result(msgspec.Struct, kw_only=True):
     broken: list[str] = []
     missing: str = ""
     more: dict[str, Any] = {}
+    cells: list[Cell] = []
 
 
 class Plan:

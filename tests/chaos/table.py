@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from tests.chaos.orders.judge import COUNTED, Cell, total
 from tests.chaos.plan import Result
 
 HEADINGS: Final = (
@@ -13,11 +14,22 @@ HEADINGS: Final = (
 
 def lines(results: Sequence[Result]) -> list[str]:
     """As Markdown, so that it can be kept as it is."""
-    rows = [HEADINGS, *(_row(result) for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    cells = [cell for result in results for cell in result.cells]
+    return [*_table([HEADINGS, *map(_row, results)]), *_cells(cells), *_remarks(results)]
+
+
+def _cells(cells: Sequence[Cell]) -> list[str]:
+    if not cells:
+        return []
+    rows = [(cell.name, *(f"{getattr(cell, name):,}" for name in COUNTED)) for cell in [*cells, total(cells)]]
+    return ["", *_table([("where × who", *COUNTED), *rows])]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     shown = ["| " + " | ".join(_padded(row, widths)) + " |" for row in rows]
     rule = "|" + "|".join("-" * (width + 1) + (":" if column else "-") for column, width in enumerate(widths)) + "|"
-    return [shown[0], rule, *shown[1:], *_remarks(results)]
+    return [shown[0], rule, *shown[1:]]
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from tests.chaos.plan import Scenario
-from tests.chaos.scenarios import bridge, broker, demo, disk, drain, malformed, postgres, redis, standby
+from tests.chaos.scenarios import bridge, broker, commands, demo, disk, drain, malformed, postgres, redis, standby
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     bridge.SCENARIO,
@@ -18,4 +18,5 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     disk.DISK_SQLITE,
     drain.SCENARIO,
     malformed.SCENARIO,
+    commands.SCENARIO,
 )
