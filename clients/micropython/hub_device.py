@@ -116,10 +116,11 @@ class Device:
 
     def run(self, measure: object = None, every_s: object = 10) -> None:
         """Do all there is to do, for ever; publish what `measure()` returns. `every_s`: a number, or a function."""
-        due = self._ms()
+        last = None
         while True:
-            if measure and self._ms() >= due:
-                due = self._ms() + int((every_s() if callable(every_s) else every_s) * 1000)
+            pause_ms = int((every_s() if callable(every_s) else every_s) * 1000)
+            if measure and (last is None or self._ms() - last >= pause_ms):
+                last = self._ms()
                 self.publish(measure())
             self.check()
             time.sleep_ms(20)
@@ -190,16 +191,17 @@ class Device:
         while inbox:
             retained, topic, payload = inbox.pop(0)
             levels = topic.decode()[len(self._root) :].split("/")
-            if levels[0] == "cmd" and len(levels) == 3:
-                self._obey(levels[1], levels[2], payload, retained)
-            elif retained:
-                pass  # nothing of this is ever retained
-            elif levels[0] == "receipt":
-                self._forget(json.loads(payload))
-            elif levels[0] == "desired":
-                self._take(json.loads(payload))
-            else:
-                print("hub: refused:", payload)
+            try:
+                if levels[0] == "cmd" and len(levels) == 3:
+                    self._obey(levels[1], levels[2], payload, retained)
+                elif levels[0] == "receipt" and not retained:
+                    self._forget(json.loads(payload))
+                elif levels[0] == "desired" and not retained:
+                    self._take(json.loads(payload))
+                else:
+                    print("hub: told:", topic, payload)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                print("hub: not understood:", topic, repr(error))
 
     def _flush(self) -> None:
         while self._answers:

@@ -1,48 +1,50 @@
-"""The device of the tests, run by MicroPython: `kitchen.py <port> <key> <secret> <file or "">`; says what it does."""
+"""The Arduino library's example in MicroPython; the device and its flash come from the environment, for tests.
 
-import sys
+HUB_PORT, HUB_KEY, HUB_SECRET; HUB_FLASH: its folder.
+"""
+
+import os
+import time
 
 from hub_device import Device, Refused
 
-_, port, key, secret, file = sys.argv
 hub = Device(
-    "127.0.0.1", key, secret, port=int(port), keepalive=5, frames=20, file=file or None, remembers=4, model="Test"
+    "127.0.0.1",
+    os.getenv("HUB_KEY"),
+    os.getenv("HUB_SECRET"),
+    port=int(os.getenv("HUB_PORT")),
+    file=os.getenv("HUB_FLASH") + "/hub_commands.txt",
+    name="Kitchen",
+    model="K-1",
+    fw="1.0",
 )
-hub.metric("n", unit="°C")
-hub.setting("interval_s", 0.2, lambda value: print("interval", value), type="number", min=0.05, max=3600, unit="s")
-measured = []
+hub.metric("temperature", unit="°C")
+hub.setting("interval_s", 5, type="number", min=0.1, max=3600, unit="s")
 
 
-@hub.command("led", type="bool")
-def led(value: bool) -> None:
-    print("led", value)
-    hub.progress(0.5)
+@hub.command("light", type="bool")
+def light(on: bool) -> None:
+    print("light on" if on else "light off")
 
 
-@hub.command("setpoint", type="number", min=5, max=30)
+@hub.command("setpoint", type="number", min=5, max=30, unit="°C")
 def setpoint(value: float) -> float:
     if value > 25:
         raise Refused("too hot for the cat")
-    print("setpoint", value)
     return value
 
 
-@hub.command("valve", type="enum", options=["open", "shut"])
-def valve(value: str) -> None:
-    raise ValueError("valve stuck " + value)
+@hub.command("water", type="number", min=1, max=60, unit="s")
+def water(seconds: int) -> None:
+    print("water")
+    for second in range(seconds):
+        time.sleep(1)
+        hub.progress((second + 1) / seconds)
 
 
-@hub.command("crash", type="action")
-def crash() -> None:
-    print("crash")
-    while True:
-        pass  # until its power is cut
+@hub.command("restart", type="action", dangerous=True)
+def restart() -> object:
+    return lambda: os.system("kill $PPID")
 
 
-def measure() -> dict:
-    measured.append(len(measured) + 1)
-    print("measured", measured[-1])
-    return {"n": measured[-1]}
-
-
-hub.run(measure, lambda: hub.settings["interval_s"])
+hub.run(lambda: {"temperature": 21.5, "uptime_s": time.ticks_ms() // 1000}, lambda: hub.settings["interval_s"])

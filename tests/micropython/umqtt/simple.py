@@ -1,4 +1,4 @@
-"""A stand-in for MicroPython's `umqtt.simple`, which its interpreter for Linux does not bring: what is documented of it.
+"""A stand-in for MicroPython's `umqtt.simple`, which its interpreter for Linux does not bring; what is documented.
 
 Whatever runs with it has to run with the real one: `mip install umqtt.simple`.
 """

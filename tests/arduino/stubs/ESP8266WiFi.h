@@ -1,0 +1,3 @@
+// A stub: on ESP8266 it is called so.
+#pragma once
+#include <WiFi.h>

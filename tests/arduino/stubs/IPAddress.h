@@ -1,0 +1,3 @@
+// A stub: it stands in Arduino.h.
+#pragma once
+#include <Arduino.h>
