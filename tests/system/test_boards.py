@@ -49,8 +49,8 @@ def test_a_board_says_what_it_is_and_obeys_and_tells_how_it_went(board: Board) -
     assert board.result(board.order("setpoint", 28)) == ("rejected", "too hot for the cat")
     assert board.result(board.order("water", 1)) == ("succeeded", "")
     head = board.hub.ask("GET", f"devices/{board.key}/")
-    assert (head["name"], head["model"], head["fw"]) == ("Kitchen", "K-1", "1.0")
-    assert head["metrics"]["temperature"]["unit"] == "°C"
+    assert {each["name"]: each["unit"] for each in head["metrics"]}["temperature"] == "°C"
+    assert {each["name"]: each["type"] for each in head["commands"]} == COMMANDS
     assert board.tell("light", light, "on").status == "succeeded"
     assert board.printed().count("light on") == 1
 
@@ -114,6 +114,7 @@ def test_a_board_takes_settings_in_and_reports_what_it_keeps_to(board: Board) ->
     assert told(board, interval_s=None) == {"version": 4, "values": {"interval_s": 5}}
 
 
+COMMANDS = {"light": "bool", "setpoint": "number", "water": "number", "restart": "action"}
 NONSENSE = (
     *("", "{", "[", '"', "\\", "null", "{}", "[]", '{"boot"', '{"boot":', '{"have":[[1,'),
     *('{"boot":1,"seq":"x","have":{}}', '{"version":1}', '{"values":{"interval_s"', '{"version":1,"values":[]}'),
