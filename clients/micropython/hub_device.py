@@ -40,6 +40,7 @@ class Device:
         """`about`: name, model, fw; `frames`: as many are kept while away; `file`: None keeps no commands."""
         self.settings = {}  # name → value
         self.dropped = 0  # frames given up before a receipt told that they are committed
+        self.login, self.ssl = (key, secret), ssl  # what an update is fetched with
         self._about = about
         self._metrics = {}
         self._commands = {}  # name → (spec, function)

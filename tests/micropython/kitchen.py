@@ -6,6 +6,7 @@ HUB_PORT, HUB_KEY, HUB_SECRET; HUB_FLASH: its folder.
 import os
 import time
 
+import hub_update
 from hub_device import Device, Refused
 
 hub = Device(
@@ -14,6 +15,7 @@ hub = Device(
     os.getenv("HUB_SECRET"),
     port=int(os.getenv("HUB_PORT")),
     file=os.getenv("HUB_FLASH") + "/hub_commands.txt",
+    frames=200,
     name="Kitchen",
     model="K-1",
     fw="1.0",
@@ -42,9 +44,15 @@ def water(seconds: int) -> None:
         hub.progress((second + 1) / seconds)
 
 
+@hub.command("update", type="update")
+def update(wanted: dict) -> str:
+    hub_update.fetch(hub, wanted, os.getenv("HUB_FLASH") + "/firmware.bin")
+    return wanted["version"]
+
+
 @hub.command("restart", type="action", dangerous=True)
 def restart() -> object:
-    return lambda: os.system("kill $PPID")
+    return lambda: os.system("kill $PPID")  # noqa: S605
 
 
 hub.run(lambda: {"temperature": 21.5, "uptime_s": time.ticks_ms() // 1000}, lambda: hub.settings["interval_s"])

@@ -20,7 +20,7 @@ STUBS: Final = ROOT / "tests/arduino/stubs"
 LIBRARY: Final = ROOT / "clients/arduino/TelemetryHub"
 STRICT: Final = ("-std=c++11", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}", f"-I{LIBRARY}/src")
 # A board has no memory to lose, and nobody to tell of a fault.
-SANITISED: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DESP32")
+SANITISED: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DESP32", "-DHUB_FRAMES=200")
 
 
 def compiler() -> str:

@@ -142,7 +142,11 @@ class TelemetryHub {
 
   // As often as possible; whether the hub's broker is there.
   bool loop() {
-    if (!_mqtt.connected() && !(due() && connect())) return false;
+    if (!_mqtt.connected()) {
+      if (_online) wait();
+      _online = due() && connect();
+      if (!_online) return false;
+    }
     for (int most = 8; most; --most) {
       _mqtt.loop();
       if (!_waiting) break;
@@ -221,7 +225,7 @@ class TelemetryHub {
   char _topic[160];
   char _levels[96];                  // of what came: cmd/led/<id>
   char _payload[HUB_PACKET_BYTES];
-  bool _waiting = false, _retained = false;
+  bool _waiting = false, _retained = false, _online = false;
   uint32_t _next = 0, _pause = 0;
   bool _measured = false;
   unsigned long _lastMeasured = 0;
@@ -372,9 +376,14 @@ class TelemetryHub {
       return true;
     }
     _mqtt.disconnect();
+    wait();
+    return false;
+  }
+
+  // Not all that were cut off come back in one instant.
+  void wait() {
     _pause = _pause ? (_pause < 30000 ? 2 * _pause : 60000) : 1000;
     _next = millis() + _pause + noise() % (_pause / 2);
-    return false;
   }
 
   bool listen() {
