@@ -48,7 +48,8 @@ class Board:
     """One running kitchen behind a line to the broker; its flash is a folder that outlasts it."""
 
     def __init__(self, kind: str, hub: Hub, device: Device, line: Line, folder: Path) -> None:
-        self.hub, self.key, self.line = hub, device.key, line
+        self.hub, self.line, self.flash = hub, line, folder
+        self.key, self.secret = device
         self._log = folder / "board.log"
         env = {
             "HUB_HOST": LOOPBACK,

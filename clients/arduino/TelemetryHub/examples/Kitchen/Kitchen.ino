@@ -5,6 +5,7 @@
 #include <WiFi.h>
 #endif
 #include <TelemetryHub.h>
+#include <TelemetryHubUpdate.h>  // ESP32 alone
 
 #ifndef HUB_HOST  // the device's page has these
 #define HUB_HOST "192.168.1.5"
@@ -39,6 +40,13 @@ void restart(HubCommand& asked) {
   asked.after([]() { ESP.restart(); });
 }
 
+#ifdef ESP32
+void update(HubCommand& asked) {
+  WiFiClient file;
+  if (HubUpdate::install(asked, file, HUB_KEY, HUB_SECRET)) asked.after([]() { ESP.restart(); });
+}
+#endif
+
 void setup() {
   Serial.begin(115200);
   pinMode(LED_BUILTIN, OUTPUT);
@@ -50,6 +58,9 @@ void setup() {
   hub.command("setpoint", R"({"type":"number","min":5,"max":30,"unit":"°C"})", setpoint);
   hub.command("water", R"({"type":"number","min":1,"max":60,"unit":"s"})", water);
   hub.command("restart", R"({"type":"action","dangerous":true})", restart);
+#ifdef ESP32
+  hub.command("update", "update", update);
+#endif
   hub.setting("interval_s", &interval, R"({"type":"number","min":0.1,"max":3600,"unit":"s"})");
   hub.begin();
 }
