@@ -19,7 +19,7 @@ import pytest
 
 from devices import wire
 from tests.hub import Device, Hub, eventually
-from tests.services import LOOPBACK, Missing
+from tests.services import LOOPBACK, Missing, need
 from tests.system import boards
 from tests.system.boards import Board
 
@@ -190,7 +190,7 @@ def test_nonsense_harms_no_board(board: Board) -> None:
 
 def test_the_arduino_library_compiles_for_an_esp8266_too() -> None:
     try:
-        compiler = boards.compiler()
+        compiler = need("c++")
     except Missing as missing:
         pytest.skip(str(missing))
     source = boards.ROOT / "tests/arduino/host.cpp"
