@@ -164,13 +164,17 @@ def test_a_board_goes_on_with_a_download_that_was_cut_and_takes_no_other_file(bo
 
 @ONE_BROKER
 def test_a_board_takes_settings_in_and_reports_what_it_keeps_to(board: Board) -> None:
-    assert json.loads(board.line.heard(board.topic("reported"))[0]) == {"interval_s": 5}
+    assert json.loads(board.line.heard(board.topic("reported"))[0]) == DEFAULTS
     assert told(board, interval_s=0.5, unknown=1) == {"version": 1, "values": {"interval_s": 0.5}}
-    assert told(board, interval_s=-5) == {"version": 2, "values": {"interval_s": 0.5}}
-    assert told(board, interval_s="much") == {"version": 3, "values": {"interval_s": 0.5}}
-    assert told(board, interval_s=None) == {"version": 4, "values": {"interval_s": 5}}
+    assert told(board, interval_s=-5, mode="auto") == {"version": 2, "values": {"interval_s": 0.5, "mode": "auto"}}
+    assert told(board, interval_s="much", mode="x", quiet=True) == {
+        "version": 3,
+        "values": {"interval_s": 0.5, "mode": "auto", "quiet": True},
+    }
+    assert told(board, **dict.fromkeys(DEFAULTS)) == {"version": 4, "values": DEFAULTS}
 
 
+DEFAULTS: Final = {"interval_s": 5, "mode": "eco", "quiet": False}
 NONSENSE: Final = (
     *("", "{", "[", '"', "\\", "null", "{}", "[]", '{"boot"', '{"boot":', '{"have":[[1,'),
     *('{"boot":1,"seq":"x","have":{}}', '{"version":1}', '{"values":{"interval_s"', '{"version":1,"values":[]}'),

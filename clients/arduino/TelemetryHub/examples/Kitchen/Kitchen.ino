@@ -17,6 +17,8 @@
 WiFiClient net;
 TelemetryHub hub(net, HUB_HOST, HUB_PORT, HUB_KEY, HUB_SECRET);
 float interval = 5;
+char mode[8] = "eco";
+bool quiet = false;
 
 void light(HubCommand& asked) {
   digitalWrite(LED_BUILTIN, asked.on());
@@ -62,6 +64,8 @@ void setup() {
   hub.command("update", "update", update);
 #endif
   hub.setting("interval_s", &interval, R"({"type":"number","min":0.1,"max":3600,"unit":"s"})");
+  hub.setting("mode", mode, R"({"type":"enum","options":["eco","auto"]})");
+  hub.setting("quiet", &quiet, "bool");
   hub.begin();
 }
 
