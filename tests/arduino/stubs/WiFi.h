@@ -2,6 +2,7 @@
 #pragma once
 
 #include <Client.h>
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -42,13 +43,17 @@ class WiFiClient : public Client {
   int available() override {
     uint8_t some[256];
     const ssize_t waiting = _socket < 0 ? -1 : recv(_socket, some, sizeof some, MSG_PEEK | MSG_DONTWAIT);
-    if (waiting == 0) stop();
+    if (waiting == 0 || (waiting < 0 && _socket >= 0 && errno != EAGAIN)) stop();
     return waiting > 0 ? static_cast<int>(waiting) : 0;
   }
 
   int read() override {
     uint8_t one;
     return _socket >= 0 && recv(_socket, &one, 1, 0) == 1 ? one : -1;
+  }
+
+  int read(uint8_t* into, size_t room) {
+    return _socket < 0 ? -1 : static_cast<int>(recv(_socket, into, room, 0));
   }
 
   void flush() override {}

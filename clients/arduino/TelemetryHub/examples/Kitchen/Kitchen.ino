@@ -5,6 +5,7 @@
 #include <WiFi.h>
 #endif
 #include <TelemetryHub.h>
+#include <TelemetryHubUpdate.h>  // ESP32 alone
 
 #ifndef HUB_HOST  // the device's page has these
 #define HUB_HOST "192.168.1.5"
@@ -16,6 +17,8 @@
 WiFiClient net;
 TelemetryHub hub(net, HUB_HOST, HUB_PORT, HUB_KEY, HUB_SECRET);
 float interval = 5;
+char mode[8] = "eco";
+bool quiet = false;
 
 void light(HubCommand& asked) {
   digitalWrite(LED_BUILTIN, asked.on());
@@ -39,6 +42,13 @@ void restart(HubCommand& asked) {
   asked.after([]() { ESP.restart(); });
 }
 
+#ifdef ESP32
+void update(HubCommand& asked) {
+  WiFiClient file;
+  if (HubUpdate::install(asked, file, HUB_KEY, HUB_SECRET)) asked.after([]() { ESP.restart(); });
+}
+#endif
+
 void setup() {
   Serial.begin(115200);
   pinMode(LED_BUILTIN, OUTPUT);
@@ -50,7 +60,12 @@ void setup() {
   hub.command("setpoint", R"({"type":"number","min":5,"max":30,"unit":"°C"})", setpoint);
   hub.command("water", R"({"type":"number","min":1,"max":60,"unit":"s"})", water);
   hub.command("restart", R"({"type":"action","dangerous":true})", restart);
+#ifdef ESP32
+  hub.command("update", "update", update);
+#endif
   hub.setting("interval_s", &interval, R"({"type":"number","min":0.1,"max":3600,"unit":"s"})");
+  hub.setting("mode", mode, R"({"type":"enum","options":["eco","auto"]})");
+  hub.setting("quiet", &quiet, "bool");
   hub.begin();
 }
 
