@@ -31,6 +31,8 @@ T = TypeVar("T")
 PART: Final = 65_536
 # Who takes no part for so long is cut off; a device asks again for the rest.
 STALLED_S: Final = 60.0
+# How often it is noted that a device is still at it: a command is given up after a minute of silence at the earliest.
+TELL_S: Final = 20.0
 # One range alone; what else may be asked for is answered as if it were not, with the whole file.
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
@@ -94,13 +96,17 @@ async def _parts(wanted: Download, span: Span, gate: Any) -> AsyncIterator[bytes
         await _apart(lambda: downloads.begin(wanted, span.first, now()))
         with await _apart(partial(firmware.opened, wanted.firmware)) as file:
             await _apart(partial(file.seek, span.first))
-            left = span.end - span.first
+            left, loop = span.end - span.first, asyncio.get_running_loop()
+            told_at = loop.time()
             while left and (part := await _apart(partial(file.read, min(PART, left)))):
                 left -= len(part)
-                deadline = asyncio.get_running_loop().call_later(STALLED_S, gate.abandon) if gate else None
+                deadline = loop.call_later(STALLED_S, gate.abandon) if gate else None
                 yield part
                 if deadline:
                     deadline.cancel()
+                if loop.time() - told_at > TELL_S:
+                    told_at = loop.time()
+                    await _apart(lambda: downloads.go_on(wanted, now()))
         if span.end == wanted.firmware.size and not left:
             await _apart(lambda: downloads.end(wanted, now()))
 

@@ -68,9 +68,8 @@ def addresses(pump: Device, root: User) -> list[str]:
     one = {"key": pump.key, "slug": pump.fleet.slug, "username": root.username, "id": root.pk, "token": "x"}
     two = {"cid": command.pk, "repair": repair.pk, "pk": Reject.objects.get().pk, "code": 1, "url": "no/such/page"}
     of_admin = {"content_type_id": 1, "object_id": 1, "app_label": "devices"}
+    two |= {"file": 1, "signature": "x"}
     links = {
-        "file": 1,
-        "signature": "x",
         "code": 1,
         "invitation/<str:code>": "x",
         "invitation": 1,
