@@ -1,4 +1,8 @@
-"""The way out: claim a command, publish it, note what became of that, and never more than was proved."""
+"""The way out: claim commands, publish them, note what became of that, and never more than was proved.
+
+Batched by nature: a claim takes what was rung for while the last one ran, a note what the broker answered while the
+last note ran. None waits for another's answer; those of one device go out in the order of their issue.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +19,25 @@ from devices import commands
 from devices.dialects import native
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.threads import Threads
     from devices.dialects import Order, Publish
 
 logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 1.0
-# Stands for "look which ones can be sent" among the commands that were rung for.
+# Stands for "look whose can be sent" among the devices that were rung for.
 WHICHEVER: Final = ""
+# Commands whose publish the broker has not answered yet. As many as the client library has in flight by itself: what it
+# kept back would be in doubt, too, when the connection breaks.
+WINDOW: Final = 20
+# Devices that one claim asks about.
+DEVICES: Final = 500
 
 
 class Sender:
-    """Keeps the outgoing connection. `send` is one step; `run` repeats it until `stop`."""
+    """Keeps the outgoing connection. `claim`, `fly` and `note` are steps; `run` repeats them until `stop`."""
 
     def __init__(self, url: mqtt.MqttUrl, client_id: str, threads: Threads) -> None:
         """Prepare."""
@@ -37,14 +48,21 @@ class Sender:
         self._rung: dict[str, None] = {}
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._flying = 0
+        self._landed = asyncio.Event()
+        self._noting = asyncio.Lock()
+        # What is known of publishes, and not noted yet: the broker has them; it has not; nobody knows.
+        self._sent: list[Order] = []
+        self._unsent: list[Order] = []
+        self._lost: list[Order] = []
 
-    def ring(self, cid: str = WHICHEVER) -> None:
-        """Have one command sent, or look which ones can be: a doorbell may have been lost, a device have come."""
-        self._rung[cid] = None
+    def ring(self, device: str = WHICHEVER) -> None:
+        """Have a device's commands sent, or look whose can be: a doorbell may have been lost, an answer be missing."""
+        self._rung[device] = None
         self._news.set()
 
     def stop(self) -> None:
-        """Have `run` finish the command that is being sent, and return."""
+        """Have `run` finish what is being sent, and return."""
         self._stopping.set()
         self._news.set()
 
@@ -75,52 +93,93 @@ class Sender:
                 await asyncio.wait_for(self._stopping.wait(), RETRY_S)
 
     async def _send_while_open(self, outbound: mqtt.Outbound) -> None:
-        while self._may_send(outbound):
-            await self._news.wait()
-            self._news.clear()
-            # What is not sent of it, because the connection went away, is found by `run`, which looks for whichever.
-            rung, self._rung = list(self._rung), {}
-            for cid in rung:
-                if self._may_send(outbound):
-                    await self._send_patiently(cid)
+        async with asyncio.TaskGroup() as flights:
+            while self._may_send(outbound):
+                await self._news.wait()
+                self._news.clear()
+                # What is not sent of it, for the connection went away, is found by `run`, which looks for whichever.
+                while self._rung and self._may_send(outbound):
+                    if orders := await self.claim():
+                        flights.create_task(self.fly(outbound, orders))
+                await self.note()
 
     def _may_send(self, outbound: mqtt.Outbound) -> bool:
         return outbound.is_open and not self._stopping.is_set()
 
-    async def _send_patiently(self, cid: str) -> None:
+    async def claim(self) -> list[Order]:
+        """Take what waits of some who were rung for, as much as the window has room for."""
+        while self._flying >= WINDOW:
+            self._landed.clear()
+            await self._landed.wait()
+        devices, room = self._next(), WINDOW - self._flying
         try:
-            await (self.send_waiting() if cid == WHICHEVER else self.send(cid))
+            orders = await self._threads.run(commands.claim, devices, now_ms(), room)
         except DatabaseError as error:
-            # A command that is claimed and not noted as sent becomes `unknown`, or its answer settles it.
-            logger.warning("commands wait for the database (%s)", error)
+            logger.warning("commands wait for the database (%s)", error)  # the sweep rings again
+            return []
+        if len(orders) == room:
+            # There may be more; it is their turn again after everybody else's.
+            for device in devices or {WHICHEVER}:
+                self.ring(device)
+        self._flying += len(orders)
+        return orders
 
-    async def send_waiting(self) -> None:
-        """Send every command that can be sent now."""
-        for _, cid in await self._threads.run(commands.waiting, now_ms()):
-            if self._stopping.is_set():
-                return
-            await self.send(cid)
+    def _next(self) -> frozenset[str] | None:
+        """Take who is next of those who were rung for; None: whoever it is."""
+        some = list(self._rung)[:DEVICES]
+        if WHICHEVER in some:
+            some = some[: some.index(WHICHEVER)] or [WHICHEVER]
+        for device in some:
+            del self._rung[device]
+        return None if some == [WHICHEVER] else frozenset(some)
 
-    async def send(self, cid: str) -> None:
-        """Claim one command and publish it."""
-        if (outbound := self.outbound) is None:
-            return
-        order = await self._threads.run(commands.claim, cid, now_ms())
-        if order is not None:
-            await self._publish(outbound, order)
+    async def fly(self, outbound: mqtt.Outbound, orders: Sequence[Order]) -> None:
+        """Publish what was claimed, one behind the other, and note what becomes of each."""
+        await asyncio.gather(*(self._publish(outbound, order) for order in orders))
 
     async def _publish(self, outbound: mqtt.Outbound, order: Order) -> None:
-        publish = native.encode(order)
-        # Rounded down: a broker that keeps it for a sleeper hands it over before its end, or not at all.
-        left_s = (order.expires_at - now_ms()) // 1000
         try:
-            await outbound.publish(
-                publish.topic, publish.payload, qos=publish.qos, retain=publish.retain, expiry_s=left_s
-            )
+            await _hand_over(outbound, order)
         except mqtt.NotSentError as error:
             logger.info("command %s is not sent yet: %s", order.cid, error)
-            await self._threads.run(commands.unsent, order.cid)
+            self._unsent.append(order)
         except mqtt.UnsureError:
-            await self._threads.run(commands.lost, order.cid, now_ms())
+            self._lost.append(order)
         else:
-            await self._threads.run(commands.sent, order.cid, now_ms())
+            self._sent.append(order)
+        finally:
+            self._flying -= 1
+            self._landed.set()
+        await self.note()
+
+    async def note(self) -> None:
+        """Write down what is known by now; once for all whose answer came while others were written down."""
+        async with self._noting:
+            await asyncio.sleep(0)  # for those whose answer came in the same moment
+            sent, self._sent = self._sent, []
+            unsent, self._unsent = self._unsent, []
+            lost, self._lost = self._lost, []
+            try:
+                if sent:
+                    await self._threads.run(commands.sent, sent, now_ms())
+                if lost:
+                    await self._threads.run(commands.lost, lost, now_ms())
+                if unsent:
+                    await self._threads.run(commands.unsent, unsent)
+            except DatabaseError as error:
+                # Noted later, unless its answer settles it first. Who was not given back stays claimed: whether it was
+                # given back nobody knows, and twice would be once too often.
+                logger.warning("what was sent is noted once the database is back (%s)", error)
+                self._sent += sent
+                self._lost += lost
+
+
+async def _hand_over(outbound: mqtt.Outbound, order: Order) -> None:
+    """Return once the broker has it. Nothing goes out after its end."""
+    left_ms = order.expires_at - now_ms()
+    if left_ms <= 0:
+        raise mqtt.NotSentError("its time is over")
+    publish = native.encode(order)
+    # Rounded down: a broker that keeps it for a sleeper hands it over before its end, or not at all.
+    left_s = left_ms // 1000
+    await outbound.publish(publish.topic, publish.payload, qos=publish.qos, retain=publish.retain, expiry_s=left_s)

@@ -145,7 +145,7 @@ class Worker:
             entry = self.book.directory.get(str(message.get("device", "")))
             self.announcer.put(message, entry.fleet if entry else None, now)
             if message["type"] == "device.state" and message["presence"] == "online":
-                self.sender.ring()
+                self.sender.ring(message["device"])
 
     async def _summaries(self, keys: list[str]) -> dict[str, dict[str, object]]:
         return await self.threads.run(telemetry.summaries, keys)
@@ -172,8 +172,8 @@ class Worker:
         self.announcer.watch_fleet(message["fleet"], time.monotonic())
 
     async def device_order(self, message: groups.Order) -> None:
-        """Send a command, if it is not another bridge's already."""
-        self.sender.ring(message["command"])
+        """Send this device's commands, if they are not another bridge's already."""
+        self.sender.ring(message["device"])
 
     async def fleet_job(self, message: groups.Job) -> None:
         """Go on with a job that was started or resumed."""

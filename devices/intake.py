@@ -88,11 +88,8 @@ def _commit(batch: Batch, now: int, fence: Callable[[], None] = lambda: None) ->
         for announce in batch.announces:
             registry.learn(announce)
         recorded = telemetry.record(batch.events, now)
-        for ack in batch.acks:
-            if not commands.settle(ack, now):
-                logger.info(
-                    "an answer of %s to %s changes nothing: it is late, doubled or another's", ack.device, ack.cid
-                )
+        for ack in commands.settle(batch.acks, now):
+            logger.info("an answer of %s to %s changes nothing: it is late, doubled or another's", ack.device, ack.cid)
         refused = [*batch.limited, *batch.rejects, *_refused(batch, recorded.refused)]
         rejects.keep(refused)
     return Stored(

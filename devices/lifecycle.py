@@ -1,11 +1,14 @@
 """PURE. What a command may become: the only table of moves.
 
 queued → sent → received → succeeded | failed | rejected
-queued → cancelled | expired | unknown        sent → expired | unknown → (a late answer still settles it)
+queued → cancelled | expired | unknown
+sent → expired | unknown → (a late answer still settles it)        unknown → expired
 received → succeeded | failed | rejected | timed_out → (likewise)
 
-`sent` needs the broker's word, every state behind it the device's. `unknown` means: it was handed over and nothing
-proves what became of it. Nothing leads back, so each state is entered at most once.
+`sent` needs the broker's word, every state behind it the device's. `expired` means: it was not carried out, for its
+time was over before it could be sent, or the device says that it came too late. `unknown` means: it was handed over and
+nothing proves what became of it. Nothing leads back, so each state is entered at most once. Sending it again, to a
+device that remembers, is no move.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ MOVES: Final[dict[State, frozenset[State]]] = {
     "queued": frozenset({"sent", "cancelled", "expired", "unknown"}),
     "sent": frozenset({"received", "expired", "unknown", *_ANSWERS}),
     "received": frozenset({"timed_out", *_ANSWERS}),
-    "unknown": frozenset({"received", *_ANSWERS}),
+    "unknown": frozenset({"received", "expired", *_ANSWERS}),
     "expired": frozenset({"received", *_ANSWERS}),
     "timed_out": frozenset(_ANSWERS),
     "succeeded": frozenset(),

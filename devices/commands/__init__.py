@@ -1,8 +1,8 @@
-"""Commands: evidence, not hope. How they are given, go out and end; each move has one winner, and is logged."""
+"""Commands: evidence, not hope. How they are given, go out, are answered and end; each move has one winner."""
 
 from __future__ import annotations
 
-from devices.commands.course import ORPHAN_MS, cancel, claim, lost, sent, settle, sweep, unsent, waiting
+from devices.commands.closing import ORPHAN_MS, SHORTEST_WORK_MS, cancel, sweep
 from devices.commands.issuing import (
     DEFAULT_TTL_S,
     MAX_REASON,
@@ -15,13 +15,17 @@ from devices.commands.issuing import (
     issue,
     issue_many,
 )
+from devices.commands.sending import AGAIN_MS, claim, lost, sent, unsent
+from devices.commands.settling import settle
 
 __all__ = [
+    "AGAIN_MS",
     "DEFAULT_TTL_S",
     "MAX_REASON",
     "MAX_TTL_S",
     "MAX_WAITING",
     "ORPHAN_MS",
+    "SHORTEST_WORK_MS",
     "cancel",
     "check_key",
     "check_reason",
@@ -35,5 +39,4 @@ __all__ = [
     "settle",
     "sweep",
     "unsent",
-    "waiting",
 ]

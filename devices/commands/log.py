@@ -11,7 +11,7 @@ from devices.groups import CommandState, Message, announce_on_commit
 from devices.models import Command, CommandEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from django.db.models import QuerySet
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Who does what neither a person nor a device did. Devices are called by their keys, which have no blanks.
 THE_HUB: Final = "the hub"
 THE_BROKER: Final = "the broker"
+# Stands for the key of whichever device it is.
+THE_DEVICE: Final = ""
 # Rows that are moved in one transaction.
 AT_ONCE: Final = 500
 
@@ -33,14 +35,23 @@ def locked(rows: QuerySet[Command]) -> QuerySet[Command]:
     return rows.order_by("pk")
 
 
-def move(rows: QuerySet[Command], target: State, now: int, proof: str, by: str) -> list[Command]:
-    """Move those of some commands which the table allows; of several callers one moves each. At most 500 at once."""
+def move(rows: QuerySet[Command], target: State, now: int, proof: str | Mapping[str, str], by: str) -> list[Command]:
+    """Move those of some commands which the table allows; of several callers one moves each. At most 500 at once.
+
+    proof  one for all, or one for each id
+    """
     with transaction.atomic():
         found = list(locked(rows.filter(state__in=lifecycle.sources(target)))[:AT_ONCE])
         if found:
             Command.objects.filter(pk__in=[command.pk for command in found]).update(state=target, changed_at=now)
-            write([CommandEvent(command=command, state=target, at=now, proof=proof, by=by) for command in found])
+            write([_event(command, target, now, proof, by) for command in found])
     return found
+
+
+def _event(command: Command, state: State, now: int, proof: str | Mapping[str, str], by: str) -> CommandEvent:
+    text = proof if isinstance(proof, str) else proof[command.pk]
+    who = command.device.key if by == THE_DEVICE else by
+    return CommandEvent(command=command, state=state, at=now, proof=text, by=who)
 
 
 def write(events: Sequence[CommandEvent], *more: Message) -> None:

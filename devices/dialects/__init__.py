@@ -24,7 +24,10 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """A command on its way out: `cid` at most 12 characters, `args` as the operator gave it, `expires_at` in ms."""
+    """A command on its way out: `cid` at most 12 characters, `args` as the operator gave it, `expires_at` in ms.
+
+    sends  how often it has been taken for publishing, this time included
+    """
 
     device: str
     gateway: str | None
@@ -32,3 +35,4 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     cid: str
     args: object
     expires_at: int
+    sends: int = 1

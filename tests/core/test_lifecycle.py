@@ -20,6 +20,7 @@ ALLOWED = {
     ("sent", "unknown"),
     ("received", "timed_out"),
     ("unknown", "received"),
+    ("unknown", "expired"),
     ("expired", "received"),
     *product(("sent", "received", "unknown", "expired", "timed_out"), ANSWERS),
 }

@@ -35,7 +35,8 @@ def test_a_given_command_rings_the_bridge(
 ) -> None:
     with django_capture_on_commit_callbacks() as rung:
         give(api(bob))
-    assert len(rung) == 2  # its state to those who watch, the order to the bridge
+    told = [message["type"] for callback in rung for message in callback.args]
+    assert told == ["device.order", "device.command_state"]  # to the bridge; to those who watch
 
 
 def test_a_repeated_key_gives_the_first_command(bob: User, pump: Device, api: Any) -> None:
@@ -146,10 +147,11 @@ def test_a_waiting_command_is_cancelled_once_and_for_all(bob: User, pump: Device
 def test_a_command_on_its_way_is_not_cancelled(bob: User, pump: Device, api: Any) -> None:
     Head.objects.update(presence="online")
     command, _ = commands.issue(pump, "reboot", None, user=bob, now=1)
-    assert commands.claim(command.pk, 2)
+    orders = commands.claim(None, 2)
+    assert orders
     answer = api(bob).post(f"/api/v1/commands/{command.pk}/cancel/")
     assert (answer.status_code, answer.json()["code"]) == (409, "too_late")
-    commands.sent(command.pk, 3)
+    commands.sent(orders, 3)
     assert "sent" in api(bob).post(f"/api/v1/commands/{command.pk}/cancel/").json()["message"]
 
 

@@ -8,13 +8,14 @@ from typing import Any, get_args
 import pytest
 from django.contrib.auth.models import User
 
-from devices import arguments, commands, lifecycle, registry, telemetry, wire
+from devices import arguments, commands, lifecycle, registry, wire
+from devices.dialects import Order
 from devices.errors import Refusal
 from devices.lifecycle import State
 from devices.models import Command, CommandEvent, Device, Fleet
+from tests.django.orders import NOW, ack, claim, claims, handed_over, issue, log, make_device, say, state
 from tests.django.together import together
 
-NOW = 1_790_000_000_000
 STATES: tuple[State, ...] = get_args(State)
 ANNOUNCED = {
     "led": {"type": "bool"},
@@ -31,42 +32,6 @@ ANNOUNCED = {
 def tank(db: None) -> Device:
     """A device that is online and announced nothing."""
     return make_device("tank")
-
-
-def make_device(key: str, *, online: bool = True) -> Device:
-    fleet, _ = Fleet.objects.get_or_create(slug="cellar", name="Cellar")
-    device, _ = registry.create(key, fleet)
-    if online:
-        say(key, online=True)
-    return device
-
-
-def say(key: str, *, online: bool) -> None:
-    telemetry.record([wire.Presence(device=key, online=online, received_at=NOW)], NOW)
-
-
-def issue(device: Device, args: object = None, **given: Any) -> Command:
-    return commands.issue(device, "led", args, user=None, now=NOW, **given)[0]
-
-
-def handed_over(device: Device, **given: Any) -> Command:
-    """A command that a bridge has taken and the broker has acknowledged."""
-    command = issue(device, **given)
-    assert commands.claim(command.pk, NOW + 1)
-    commands.sent(command.pk, NOW + 2)
-    return command
-
-
-def ack(command: Command, status: wire.AckStatus, now: int = NOW + 9, device: str = "tank", **given: Any) -> bool:
-    return commands.settle(wire.Ack(device=device, cid=command.pk, status=status, received_at=now, **given), now)
-
-
-def state(command: Command) -> str:
-    return Command.objects.get(pk=command.pk).state
-
-
-def log(command: Command) -> list[tuple[str, int, str]]:
-    return list(CommandEvent.objects.filter(command=command).values_list("state", "at", "proof"))
 
 
 # --- issue
@@ -284,38 +249,35 @@ def test_but_none_that_cannot_be_stored_or_sent(args: object) -> None:
 def test_a_claim_says_what_to_publish_and_where(tank: Device) -> None:
     child, _ = registry.create("valve", tank.fleet, gateway=tank)
     say("valve", online=True)
-    order = commands.claim(issue(child, {"a": 1}).pk, NOW)
-    assert order
+    order = claim(issue(child, {"a": 1}))
     assert (order.device, order.gateway, order.name, order.args) == ("valve", "tank", "led", {"a": 1})
 
 
 def test_a_claim_has_one_winner(tank: Device) -> None:
     command = issue(tank)
-    assert commands.waiting(NOW) == [("tank", command.pk)]
-    assert commands.claim(command.pk, NOW)
-    assert commands.claim(command.pk, NOW) is None
-    assert commands.waiting(NOW) == []
+    assert claims() == [command.pk]
+    assert claims() == []
+    assert commands.claim(frozenset(["tank"]), NOW) == []
 
 
 def test_an_offline_devices_command_waits_and_goes_when_it_comes_online(tank: Device) -> None:
     say("tank", online=False)
     command = issue(tank)
-    assert (commands.waiting(NOW), commands.claim(command.pk, NOW)) == ([], None)
+    assert (claims(), commands.claim(frozenset(["tank"]), NOW)) == ([], [])
     say("tank", online=True)
-    assert commands.waiting(NOW) == [("tank", command.pk)]
-    assert commands.claim(command.pk, NOW)
+    assert claim(command)
 
 
 def test_a_disabled_devices_command_waits(tank: Device) -> None:
-    command = issue(tank)
+    issue(tank)
     registry.change(tank, {"enabled": False})
-    assert (commands.waiting(NOW), commands.claim(command.pk, NOW)) == ([], None)
+    assert (claims(), commands.claim(frozenset(["tank"]), NOW)) == ([], [])
 
 
 def test_an_expired_command_is_never_sent(tank: Device) -> None:
     command = issue(tank, ttl_s=1)
-    assert commands.waiting(NOW + 1000) == []
-    assert commands.claim(command.pk, NOW + 1000) is None
+    assert claims(NOW + 1000) == []
+    assert commands.claim(frozenset(["tank"]), NOW + 1000) == []
     assert commands.sweep(NOW + 999) == 0
     assert commands.sweep(NOW + 1000) == 1
     assert log(command)[1:] == [("expired", NOW + 1000, "its time ended before it could be sent")]
@@ -323,38 +285,37 @@ def test_an_expired_command_is_never_sent(tank: Device) -> None:
 
 def test_commands_wait_in_the_order_of_their_issue(tank: Device) -> None:
     ids = [commands.issue(tank, "led", None, user=None, now=NOW + at)[0].pk for at in (3, 1, 2)]
-    assert [cid for _, cid in commands.waiting(NOW)] == [ids[1], ids[2], ids[0]]
+    assert claims() == [ids[1], ids[2], ids[0]]
 
 
 def test_a_refused_publish_gives_the_command_back(tank: Device) -> None:
     command = issue(tank)
-    commands.claim(command.pk, NOW)
-    commands.unsent(command.pk)
+    commands.unsent([claim(command)])
     assert state(command) == "queued"
-    assert commands.claim(command.pk, NOW)
+    assert claim(command)
 
 
 def test_a_publish_that_broke_off_is_unknown_and_not_repeated(tank: Device) -> None:
     command = issue(tank)
-    commands.claim(command.pk, NOW)
-    commands.lost(command.pk, NOW + 5)
+    order = claim(command)
+    commands.lost([order], NOW + 5)
     assert log(command)[1:] == [("unknown", NOW + 5, "the connection broke before the broker answered")]
-    commands.unsent(command.pk)
-    assert commands.waiting(NOW) == []
+    commands.unsent([order])
+    assert claims() == []
 
 
 def test_a_claim_whose_bridge_died_becomes_unknown_and_is_not_queued_again(tank: Device) -> None:
     command = issue(tank)
-    commands.claim(command.pk, NOW)
+    claim(command)
     assert commands.sweep(NOW + 29_999) == 0
     assert commands.sweep(NOW + 30_000) == 1
     assert log(command)[1:] == [("unknown", NOW + 30_000, "the bridge stopped while it was sending")]
-    assert commands.claim(command.pk, NOW + 30_001) is None
+    assert claims(NOW + 30_001) == []
 
 
 def test_a_claimed_command_neither_expires_nor_is_cancelled(tank: Device) -> None:
     command = issue(tank, ttl_s=1)
-    commands.claim(command.pk, NOW)
+    claim(command)
     assert commands.sweep(NOW + 2000) == 0
     assert not commands.cancel(command.pk, NOW, "carol")
     assert state(command) == "queued"
@@ -364,16 +325,21 @@ def test_cancelling_says_who_and_only_works_before_the_claim(tank: Device) -> No
     command = issue(tank)
     assert commands.cancel(command.pk, NOW + 5, "carol")
     assert not commands.cancel(command.pk, NOW + 6, "carol")
-    assert commands.claim(command.pk, NOW) is None
+    assert claims() == []
     assert list(command.events.values_list("state", "by"))[1:] == [("cancelled", "carol")]
 
 
 # --- moves
 
 
+def order_of(command: Command) -> Order:
+    """What a bridge has in hand that claimed it."""
+    return Order(device="tank", gateway=None, name="led", cid=command.pk, args=None, expires_at=command.expires_at)
+
+
 MOVES: dict[str, Callable[[Command], object]] = {
-    "sent": lambda command: commands.sent(command.pk, NOW),
-    "unknown": lambda command: commands.lost(command.pk, NOW),
+    "sent": lambda command: commands.sent([order_of(command)], NOW),
+    "unknown": lambda command: commands.lost([order_of(command)], NOW),
     "received": lambda command: ack(command, "received"),
     "succeeded": lambda command: ack(command, "succeeded"),
     "failed": lambda command: ack(command, "failed"),
@@ -419,9 +385,9 @@ def test_a_commands_whole_way_is_in_its_log(tank: Device) -> None:
 
 def test_a_devices_answer_may_come_before_the_brokers_word(tank: Device) -> None:
     command = issue(tank)
-    commands.claim(command.pk, NOW)
+    order = claim(command)
     assert ack(command, "failed", message="stuck")
-    commands.sent(command.pk, NOW + 10)
+    commands.sent([order], NOW + 10)
     assert [name for name, *_ in log(command)] == ["queued", "sent", "failed"]
     assert [event.message for event in command.events.all()] == ["", "", "stuck"]
 
@@ -430,7 +396,8 @@ def test_nobody_answers_for_another_device(tank: Device) -> None:
     make_device("boiler")
     command = handed_over(tank)
     assert not ack(command, "succeeded", device="boiler")
-    assert not commands.settle(wire.Ack(device="tank", cid="nonsense", status="succeeded", received_at=NOW), NOW)
+    strange = wire.Ack(device="tank", cid="nonsense", status="succeeded", received_at=NOW)
+    assert commands.settle([strange], NOW) == [strange]
     assert state(command) == "sent"
 
 
@@ -484,8 +451,8 @@ def test_progress_is_brought_up_to_date_in_place_and_keeps_the_command_alive(tan
 @pytest.mark.django_db(transaction=True)
 def test_of_several_bridges_one_claims_and_of_several_answers_one_counts() -> None:
     command = issue(make_device("tank"))
-    claims = together(*[lambda: commands.claim(command.pk, NOW)] * 4)
-    assert len([order for order in claims if order]) == 1
+    claimed = together(*[lambda: commands.claim(None, NOW)] * 4)
+    assert len([order for orders in claimed for order in orders]) == 1
     answers = together(*(partial(ack, command, answer) for answer in ("succeeded", "failed", "rejected")))
     assert answers.count(True) == 1
     assert len(log(command)) == 3
@@ -519,5 +486,5 @@ def test_a_cancel_and_a_claim_at_once_have_one_winner() -> None:
     tank = make_device("tank")
     for _ in range(5):
         cid = issue(tank).pk
-        order, cancelled = together(partial(commands.claim, cid, NOW), partial(commands.cancel, cid, NOW, "carol"))
-        assert bool(order) != cancelled
+        orders, cancelled = together(partial(commands.claim, None, NOW), partial(commands.cancel, cid, NOW, "carol"))
+        assert bool(orders) != cancelled

@@ -140,8 +140,9 @@ def poison(db: None) -> None:
 def test_every_message_around_poison_meets_its_fate_once(poison: None, tank: Device) -> None:
     command, _ = commands.issue(tank, "led", "on", user=None, now=NOW, ttl_s=60)
     take(message("online", "status"))
-    assert commands.claim(command.pk, NOW)
-    commands.sent(command.pk, NOW)
+    orders = commands.claim(None, NOW)
+    assert [order.cid for order in orders] == [command.pk]
+    commands.sent(orders, NOW)
     bad = message('{"boot":1,"seq":9,"t":"poison"}')
     messages = [
         message('{"boot":1,"seq":1,"t":1}'),

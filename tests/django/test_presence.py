@@ -85,11 +85,11 @@ def test_one_that_takes_its_announcement_back_is_offline_when_it_goes(sleeper: D
 
 def test_what_a_sleeper_is_told_waits_until_it_wakes(sleeper: Device, alice: User) -> None:
     order, _ = commands.issue(sleeper, "reboot", None, user=alice, now=NOW + 4000, ttl_s=3600)
-    assert commands.waiting(NOW + 5000) == []
-    assert commands.claim(order.pk, NOW + 5000) is None
+    assert commands.claim(None, NOW + 5000) == []
+    assert commands.claim(frozenset(["pump-1"]), NOW + 5000) == []
     telemetry.record([sent(NOW + 15 * MINUTE)], NOW + 15 * MINUTE)
-    assert commands.waiting(NOW + 15 * MINUTE) == [("pump-1", order.pk)]
-    assert commands.claim(order.pk, NOW + 15 * MINUTE) is not None
+    claimed = commands.claim(None, NOW + 15 * MINUTE)
+    assert [(one.device, one.cid) for one in claimed] == [("pump-1", order.pk)]
 
 
 # --- silence that may be the hub's own

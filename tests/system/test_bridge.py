@@ -306,6 +306,13 @@ def log_of(cid: str) -> list[str]:
     return list(CommandEvent.objects.filter(command=cid).values_list("state", flat=True))
 
 
+async def send(worker: Worker) -> None:
+    """Send what waits, once."""
+    assert worker.sender.outbound
+    worker.sender.ring()
+    await worker.sender.fly(worker.sender.outbound, await worker.sender.claim())
+
+
 async def test_a_lost_doorbell_is_healed_by_the_sweep(
     broker: Stand, worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
 ) -> None:
@@ -332,7 +339,7 @@ async def test_of_two_bridges_one_sends(
         mqtt.outbound(worker.sender.url, "Bridge-rival-out") as rival.sender.outbound,
     ):
         await device.subscribe("hub/pump-1/cmd/#")
-        await asyncio.gather(worker.sender.send(cid), rival.sender.send(cid))
+        await asyncio.gather(send(worker), send(rival))
         await device.publish("hub/pump-1/cmd/marker", "")
         heard = [await device.heard(), await device.heard()]
     rival.threads.end()
@@ -345,7 +352,7 @@ async def test_what_the_device_does_not_listen_to_stays_queued(
 ) -> None:
     cid = await order()
     async with mqtt.outbound(worker.sender.url, "Bridge-out") as worker.sender.outbound:
-        await worker.sender.send(cid)
+        await send(worker)
     assert await ask(state, cid) == "queued"
     assert (await ask(Command.objects.get, pk=cid)).claimed_at is None
 
@@ -356,13 +363,13 @@ async def test_what_broke_off_is_unknown_and_not_repeated(
     cid = await order()
     async with mqtt.outbound(worker.sender.url, "Bridge-out") as worker.sender.outbound:
         os.kill(broker.service.pid, signal.SIGSTOP)
-        sending = asyncio.create_task(worker.sender.send(cid))
+        sending = asyncio.create_task(send(worker))
         published = worker.sender.outbound._pending
         await until(lambda: bool(published))
         await asyncio.to_thread(broker.service.kill)
         await sending
-    assert await ask(log_of, cid) == ["queued", "unknown"]
-    await worker.sender.send(cid)
+        assert await ask(log_of, cid) == ["queued", "unknown"]
+        await send(worker)
     assert await ask(state, cid) == "unknown"
 
 
@@ -370,7 +377,7 @@ async def test_a_claim_whose_bridge_died_ends_as_unknown(
     worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
 ) -> None:
     cid = await order()
-    assert await ask(commands.claim, cid, now_ms() - commands.ORPHAN_MS - 1)
+    assert await ask(commands.claim, None, now_ms() - commands.ORPHAN_MS - 1)
     await worker.sweep_once(slow=True)
     assert await ask(log_of, cid) == ["queued", "unknown"]
 
