@@ -94,9 +94,14 @@ def connect_packet(login: Login) -> bytes:
     return _packet(0x10, _text("MQTT") + b"\x04\xc2\x00\x00" + fields)
 
 
-def publish_packet(key: str, payload: bytes, n: int) -> bytes:
+def publish_packet(key: str, payload: bytes, n: int, leaf: str = "telemetry") -> bytes:
     """PUBLISH with QoS 1; `n`, from 1, makes the packet's id."""
-    return _packet(0x32, _text(f"hub/{key}/telemetry") + struct.pack("!H", n % 65535 + 1) + payload)
+    return _packet(0x32, _text(f"hub/{key}/{leaf}") + struct.pack("!H", n % 65535 + 1) + payload)
+
+
+def subscribe_packet(filter_: str) -> bytes:
+    """SUBSCRIBE with QoS 1."""
+    return _packet(0x82, b"\x00\x01" + _text(filter_) + b"\x01")
 
 
 def _text(text: str) -> bytes:

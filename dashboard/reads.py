@@ -212,7 +212,7 @@ def command_message(command: Command, event: Any) -> dict[str, Any]:  # noqa: AN
         "state": command.state,
         "proof": event.proof,
         "at": event.at,
-        "by": event.by or str(command.user or "the hub"),
+        "by": event.by if command.state == "cancelled" else str(command.user or "the hub"),
         "message": event.message,
         "progress": event.progress,
         "step": event.step,

@@ -33,6 +33,7 @@ class Player:
         self.ended = ""
         self.answers: dict[str, Any] = {}
         self.about: dict[str, Message] = {}
+        self.jobs: dict[str, Message] = {}
         self.hear(WELCOME)
 
     def hear(self, message: Message) -> None:
@@ -50,6 +51,9 @@ class Player:
                 self.taken.setdefault(device, []).append(seq)
             case items.Registration(device, name, fleet, enabled):
                 self.about[device] = {"name": name, "fleet": fleet, "enabled": enabled}
+            case items.JobState(job=job):
+                told = {name: getattr(item, name) for name in items.JobState.__dataclass_fields__}
+                self.jobs[job] = {name: value for name, value in told.items() if name != "job"}
             case Ended(code):
                 self.ended = code
             case Answered(id_, None):
@@ -131,6 +135,7 @@ LOOKS: dict[str, Callable[[Player], Any]] = {
     "fleet": lambda player: {key: one.values for key, one in player.state.subs["main"].summaries.items()},
     "names": lambda player: {key: one.name for key, one in player.state.subs["main"].summaries.items()},
     "about": lambda player: player.about,
+    "jobs": lambda player: player.jobs,
     "link": lambda player: "refused" if player.given_up else "up",
 }
 # Only pages have it.

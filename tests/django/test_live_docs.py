@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 
 from dashboard import protocol
 from dashboard.fanout import Fanout
-from devices import groups
+from devices import groups, jobs
 from devices.models import Device, Fleet, Frame
 from hub.env import CHECKOUT
 from tests import asyncapi
@@ -60,6 +60,8 @@ async def test_the_hub_says_what_the_page_shows(
         await change(live)
         await live.say("sub", id="f", fleet="greenhouse")
         await live.until("fleet")
+        await run(jobs.start, jobs.Asked(fleet=greenhouse, name="relay", args="on"), alice, NOW)
+        await live.until("job")
         await run(pump.delete)
         await hub.check_once()
         live.heard, before = [], live.heard

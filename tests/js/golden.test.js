@@ -80,6 +80,7 @@ for (const name of readdirSync(folder).filter((one) => one.endsWith(".json"))) {
     if (expect.ended) assert.equal(main.reason, expect.ended);
     if (expect.at) assert.equal(main.at, expect.at);
     if (expect.cursor) assert.deepEqual(main.cursor, expect.cursor);
+    if (expect.jobs) assert.deepEqual(state.jobs, expect.jobs);
     if (expect.about) assert.deepEqual(state.about, expect.about);
     assert.equal(state.link.phase, expect.link ?? "up");
     assert.equal(railOf(state, world.time).word, expect.rail);

@@ -131,6 +131,25 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
+class JobState:
+    """Where a job of a watched fleet stands: one command for many of its devices.
+
+    issued   how many of `total` devices have their command, or were refused it
+    counts   devices by the state of their command, and by `waiting` and `refused`
+    """
+
+    job: str
+    fleet: str
+    name: str
+    state: str
+    because: str
+    total: int
+    issued: int
+    counts: Mapping[str, int]
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Storing:
     """Whether the hub stores what devices send; if not, `because` says why, and since when."""
 
@@ -168,4 +187,4 @@ class Answer:
         return 200 <= self.status < 300  # noqa: PLR2004  as HTTP counts
 
 
-Event = Presence | CommandState | Registration | Storing | Connection | Missed
+Event = Presence | CommandState | Registration | JobState | Storing | Connection | Missed

@@ -280,6 +280,9 @@ class State:
                 return self._command_state(message)
             case {"type": "state", "device": device, "presence": presence, "because": because, "since": since}:
                 return [Told(items=(items.Presence(device, presence, because, since),))]
+            case {"type": "job"}:
+                fields = items.JobState.__dataclass_fields__
+                return [Told(items=(items.JobState(**{name: message[name] for name in fields}),))]
             case {"type": "hub", "storing": storing, "because": because, "since": since}:
                 return [Told(items=(items.Storing(storing, because, since),))]
             case {"type": "device", "device": device, "name": name, "fleet": fleet, "enabled": enabled}:
