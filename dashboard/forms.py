@@ -251,7 +251,9 @@ class MakeCode(OfFleet):
 class AddFirmware(Dressed, forms.Form):
     """A file that devices can be told to install. What may be in each field the service says."""
 
-    file = forms.FileField(allow_empty_file=True, widget=forms.FileInput)
+    file = forms.FileField(
+        allow_empty_file=True, widget=forms.FileInput, error_messages={"required": "Choose the file, once more."}
+    )
     version = forms.CharField(
         max_length=128,
         help_text="As the device announces it once it has it.",

@@ -124,6 +124,11 @@ def _gone(text: str) -> Refusal:
 def begin(download: Download, first: int, now: int) -> None:
     """Note that a device fetches what it was told to: so it has the command."""
     logger.info("download of %s begins at byte %d", download, first)
+    go_on(download, now)
+
+
+def go_on(download: Download, now: int) -> None:
+    """Note that the device is at it."""
     commands.seen(download.cid, now, f"{download.key} asked the hub for the file")
 
 

@@ -36,6 +36,14 @@ def reading(value: object) -> str:
 
 
 @register.filter
+def size(count: int) -> str:
+    """Write how many bytes something has, as HUB_FIRMWARE_MB counts them."""
+    if count < 1000:  # noqa: PLR2004  a kB
+        return f"{count} bytes"
+    return f"{count / 1000:.0f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"  # noqa: PLR2004  a MB
+
+
+@register.filter
 def clock(ms: int | None) -> str:
     """Write an instant as UTC time of day; the browser writes it in its own zone."""
     return "" if not ms else f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M:%S} UTC"

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import SyncToAsync, sync_to_async
 from django.db import close_old_connections, connection
 from django.http import HttpResponse, StreamingHttpResponse
 from django.views.decorators.http import require_safe
@@ -31,8 +32,12 @@ T = TypeVar("T")
 PART: Final = 65_536
 # Who takes no part for so long is cut off; a device asks again for the rest.
 STALLED_S: Final = 60.0
+# How often it is noted that a device is still at it: a command is given up after a minute of silence at the earliest.
+TELL_S: Final = 20.0
 # One range alone; what else may be asked for is answered as if it were not, with the whole file.
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+
+_disk: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="downloads")
 
 
 class Span(NamedTuple):
@@ -92,15 +97,21 @@ async def _parts(wanted: Download, span: Span, gate: Any) -> AsyncIterator[bytes
     """Read a part, send it, read the next: memory holds one."""
     with quota.places.held(_place(wanted)):
         await _apart(lambda: downloads.begin(wanted, span.first, now()))
-        with await _apart(partial(firmware.opened, wanted.firmware)) as file:
-            await _apart(partial(file.seek, span.first))
-            left = span.end - span.first
-            while left and (part := await _apart(partial(file.read, min(PART, left)))):
+        _release()
+        with await _read(partial(firmware.opened, wanted.firmware)) as file:
+            await _read(partial(file.seek, span.first))
+            left, loop = span.end - span.first, asyncio.get_running_loop()
+            told_at = loop.time()
+            while left and (part := await _read(partial(file.read, min(PART, left)))):
                 left -= len(part)
-                deadline = asyncio.get_running_loop().call_later(STALLED_S, gate.abandon) if gate else None
+                deadline = loop.call_later(STALLED_S, gate.abandon) if gate else None
                 yield part
                 if deadline:
                     deadline.cancel()
+                if loop.time() - told_at > TELL_S:
+                    told_at = loop.time()
+                    await _apart(lambda: downloads.go_on(wanted, now()))
+                    _release()
         if span.end == wanted.firmware.size and not left:
             await _apart(lambda: downloads.end(wanted, now()))
 
@@ -120,6 +131,18 @@ async def _apart(work: Callable[[], T]) -> T:
                 close_old_connections()
 
     return await sync_to_async(done)()
+
+
+async def _read(work: Callable[[], T]) -> T:
+    """Do what waits for the disk alone, in one of a few threads for all downloads."""
+    return await sync_to_async(work, thread_sensitive=False, executor=_disk)()
+
+
+def _release() -> None:
+    """Give back the thread that Django keeps for a request to its end: that of a download may be far."""
+    request = SyncToAsync.thread_sensitive_context.get(None)
+    if request is not None and (thread := SyncToAsync.context_to_thread_executor.pop(request, None)):
+        thread.shutdown(wait=False)
 
 
 def _refused(refusal: Refusal) -> HttpResponse:

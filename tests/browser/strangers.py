@@ -133,6 +133,16 @@ class Strangers:
             device.said(f"ack/{cid}", {"status": "error", "message": answer})
         return [*arguments, *answers]
 
+    def plan(self) -> None:
+        """Have them start a job, and make schedules."""
+        titles, reasons, argument = planted("title"), planted("because"), planted("jobarg")[0]
+        asked = {"fleet": "main", "name": "say", "args": argument, "selection": {"devices": [KEY]}}
+        self._demo.ask("POST", "jobs/", json={**asked, "reason": reasons[0]}, user=USER)
+        for title, reason in zip(titles, reasons, strict=True):
+            later = {**asked, "title": title, "reason": reason, "cron": "0 6 1 1 *"}
+            self._demo.ask("POST", "schedules/", json=later, user=USER)
+        self.texts += [*titles, *reasons, argument]
+
     def err(self) -> None:
         """Have them send what nobody can take in, mark readings as bad, and fail to sign in."""
         reasons, payloads, topics, details = planted("reason"), planted("payload"), names("topic"), planted("détail")

@@ -75,6 +75,7 @@ def addresses(demo: hub.Demo) -> list[str]:
     command = demo.ask("GET", f"devices/{strangers.KEY}/commands/")["results"][0]["id"]
     there = {"key": strangers.KEY, "slug": "fleet-0", "username": demo.user, "token": "x", "cid": command, "repair": 1}
     numbers = dict.fromkeys(("pk", "id", "content_type_id", "object_id", "invitation", "code", "file", "signature"), 1)
+    there |= {"job": demo.ask("GET", "jobs/")["results"][0]["id"], "schedule": 1}
     samples = {**there, **numbers, "share": "x", "secret": "x", "url": "nowhere", "app_label": "devices"}
     samples["admin/devices/command/<path:object_id>"] = command
     # Nobody's: the pages of one are Django's own, as those of our models are.
@@ -87,6 +88,7 @@ def more() -> list[str]:
     pages = [f"/devices/named-{index}/" for index in range(strangers.TALKATIVE)]
     pages += [f"/rejects/?device=named-{index}" for index in range(3)]
     asked = ("rejects/?reason", "rejects/?device", "admin/devices/device/?q", "api/v1/docs/?lang")
+    pages += [f"/fleets/main/{page}/" for page in ("jobs", "jobs/new", "schedules")]
     return [*pages, *(f"/{one}={TOLD}" for one in asked)]
 
 
@@ -107,6 +109,7 @@ def test_strangers_texts_are_texts_on_every_page(chromium: Browser, demo: hub.De
         visitor.look(fleet)
         fleet.close()
         people.err()
+        people.plan()
         for address in [*addresses(demo), *more()]:
             answer = page.request.get(address, max_redirects=0)
             if answer.ok and answer.headers.get("content-type", "").startswith("text/html"):

@@ -1,4 +1,4 @@
-"""Firmware: files that a fleet keeps, updates that name them, and downloads by signed address and credentials."""
+"""Firmware: files that a fleet keeps, how they come and go, and updates that name them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
+from django.test import Client
 
-from devices import commands, firmware, wire
+from devices import commands, firmware, jobs, registry, wire
 from devices.dialects import Order, native
 from devices.errors import Refusal
 from devices.models import AuditEntry, Command, Device, Firmware, Fleet, Job
@@ -209,3 +210,97 @@ def test_what_was_proved_of_an_update_is_told_beside_what_the_device_announces(
 def test_another_command_says_nothing_of_firmware(pump: Device, bob: User, api: Clients) -> None:
     command, _ = commands.issue(pump, "relay", True, user=None, now=NOW)
     assert api(bob).get(f"/api/v1/commands/{command.pk}/").json()["firmware"] is None
+
+
+# --- REST and the page
+
+
+def upload(client: Any, **fields: Any) -> Any:
+    file = SimpleUploadedFile("pump.bin", IMAGE)
+    return client.post(URL, {"version": "1.5.0", "model": "Pump", "file": file, **fields}, format="multipart")
+
+
+def test_a_build_adds_a_file_over_rest(greenhouse: Fleet, alice: User, vera: User, api: Clients) -> None:
+    made = upload(api(alice), notes="better")
+    assert made.status_code == 201
+    assert made.json() == {
+        "id": Firmware.objects.get().pk, "fleet": "greenhouse", "version": "1.5.0", "model": "Pump", "by": "alice",
+        "size": len(IMAGE), "sha256": DIGEST, "notes": "better", "created_at": made.json()["created_at"],
+    }  # fmt: skip
+    assert api(vera).get(URL, {"fleet": "greenhouse"}).json()["results"] == [made.json()]
+    assert api(vera).get(f"{URL}{made.json()['id']}/").json() == made.json()
+    [entry] = AuditEntry.objects.filter(action="firmware.added")
+    assert (entry.by, entry.target, entry.detail["sha256"]) == ("alice", "Pump 1.5.0", DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "field"),
+    [
+        ({"file": ""}, 400, "file"),
+        ({"file": SimpleUploadedFile("x", b"")}, 400, "file"),
+        ({"version": "1 5"}, 400, "version"),
+        ({"verson": "1.5"}, 400, "verson"),
+        ({"fleet": "brewery"}, 404, None),
+    ],
+)
+def test_rest_says_what_is_wrong_with_a_file(
+    fields: dict[str, Any], status: int, field: str | None, alice: User, brewery: Fleet, api: Clients
+) -> None:
+    answer = upload(api(alice), **fields)
+    assert (answer.status_code, next(iter(answer.json().get("fields", {})), None)) == (status, field)
+    assert not Firmware.objects.exists()
+
+
+def test_a_file_goes_over_rest(greenhouse: Fleet, alice: User, bob: User, api: Clients) -> None:
+    path = f"{URL}{add(greenhouse).pk}/"
+    assert [api(who).delete(path).status_code for who in (bob, alice, alice)] == [403, 204, 404]
+
+
+def test_a_manager_adds_and_deletes_on_the_page(greenhouse: Fleet, alice: User, client: Client) -> None:
+    client.force_login(alice)
+    path, file = "/fleets/greenhouse/firmware/", SimpleUploadedFile("x", IMAGE)
+    refused = client.post(path, {"version": "1 5", "file": file}).content.decode()
+    assert "The version must have letters, digits" in refused
+    assert client.post(path, {"version": "1.5.0", "file": SimpleUploadedFile("x", IMAGE)}).status_code == 302
+    kept = Firmware.objects.get()
+    shown = client.get(path).content.decode()
+    assert (DIGEST in shown, "256 kB" in shown, f"?name=update&amp;firmware={kept.pk}" in shown) == (True, True, True)
+    client.post(f"{path}{kept.pk}/remove/")
+    assert not Firmware.objects.exists()
+
+
+def test_the_page_counts_who_announces_a_version(updatable: Device, brewery: Fleet, vera: User, client: Client) -> None:
+    add(updatable.fleet, "1.4.2", model="PUMP")
+    add(updatable.fleet, "1.4.2", model="Kettle")
+    Device.objects.create(key="other", fleet=brewery, model="Pump", firmware="1.4.2")
+    client.force_login(vera)
+    shown = client.get("/fleets/greenhouse/firmware/").content.decode()
+    assert (shown.count("announced by 1 of 1 device"), shown.count("announced by no device")) == (1, 1)
+    assert "Roll out" not in shown
+
+
+def test_the_devices_page_offers_what_fits(updatable: Device, bob: User, client: Client) -> None:
+    kept = [
+        add(updatable.fleet, version, model=model) for version, model in (("1", ""), ("2", "pump"), ("3", "Kettle"))
+    ]
+    client.force_login(bob)
+    told = client.get("/devices/pump-1/state.json").json()
+    offered = [one["id"] for one in told["commands"]["update"]["firmware"]]
+    assert (offered, told["firmware"]) == ([kept[1].pk, kept[0].pk], "1.4.2")
+
+
+def test_a_job_rolls_it_out_to_those_that_it_fits(updatable: Device, bob: User) -> None:
+    other, _ = registry.create("kettle-1", updatable.fleet)
+    Device.objects.filter(pk=other.pk).update(model="Kettle", commands=updatable.commands)
+    kept = add(updatable.fleet, model="Pump")
+    asked = jobs.Asked(
+        fleet=updatable.fleet, name="update", args={"firmware": kept.pk}, confirmed=True, selection={}, ttl_s=3600
+    )
+    job, _ = jobs.start(asked, bob, NOW)
+    jobs.step(NOW)
+    [command] = Command.objects.filter(device=updatable)
+    assert firmware.kept_in(command)
+    [refused] = job.targets.filter(command=None).values_list("refused", flat=True)
+    assert "for a Kettle" in refused
+    with pytest.raises(Refusal, match="is open"):
+        firmware.remove(kept)

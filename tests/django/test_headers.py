@@ -68,14 +68,10 @@ def addresses(pump: Device, root: User) -> list[str]:
     one = {"key": pump.key, "slug": pump.fleet.slug, "username": root.username, "id": root.pk, "token": "x"}
     two = {"cid": command.pk, "repair": repair.pk, "pk": Reject.objects.get().pk, "code": 1, "url": "no/such/page"}
     of_admin = {"content_type_id": 1, "object_id": 1, "app_label": "devices"}
-    links = {
-        "file": 1,
-        "signature": "x",
-        "code": 1,
-        "invitation/<str:code>": "x",
-        "invitation": 1,
-        "share": "x",
-        "secret": "x",
+    two |= {"file": 1, "signature": "x"}
+    links = {"code": 1, "invitation/<str:code>": "x", "invitation": 1, "share": "x", "secret": "x"} | {
+        "job": "x",
+        "schedule": 1,
     }
     samples = one | two | links | of_admin | {"admin/devices/command/<path:object_id>": command.pk}
     return [filled(route, samples) for route in routes()]

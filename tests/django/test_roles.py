@@ -40,6 +40,10 @@ cancel a command            | POST   api:cancel                  | door   | none
 list jobs                   | GET    api:jobs                    | door   | none  | yes    | yes      | yes     | yes
 see a job                   | GET    api:job                     | door   | none  | yes    | yes      | yes     | yes
 see what became of each     | GET    api:job-results             | door   | none  | yes    | yes      | yes     | yes
+  their pages               | GET    all-jobs                    | door   | none  | yes    | yes      | yes     | yes
+  of a fleet                | GET    jobs                        | door   | none  | yes    | yes      | yes     | yes
+  of one                    | GET    job                         | door   | none  | yes    | yes      | yes     | yes
+  where one is asked for    | GET    new-job                     | door   | none  | no     | yes      | yes     | yes
 start a job                 | POST   api:jobs                    | door   | none  | no     | yes      | yes     | yes
 stop it                     | POST   api:stop-job                | door   | none  | no     | yes      | yes     | yes
 resume it                   | POST   api:resume-job              | door   | none  | no     | yes      | yes     | yes
@@ -47,6 +51,7 @@ cancel it                   | POST   api:cancel-job              | door   | none
 list schedules              | GET    api:schedules               | door   | none  | yes    | yes      | yes     | yes
 see a schedule              | GET    api:schedule                | door   | none  | yes    | yes      | yes     | yes
 see its runs                | GET    api:runs                    | door   | none  | yes    | yes      | yes     | yes
+  their page                | GET    schedules                   | door   | none  | yes    | yes      | yes     | yes
 make a schedule             | POST   api:schedules               | door   | none  | no     | yes      | yes     | yes
 change it                   | PATCH  api:schedule                | door   | none  | no     | yes      | yes     | yes
 delete it                   | DELETE api:schedule                | door   | none  | no     | yes      | yes     | yes

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { isCancellable, line, logOf, progressOf, stepsOf, timesOf, waitOf } from "../../dashboard/static/dashboard/evidence.js";
+import { isCancellable, line, logOf, outcomeOf, progressOf, stepsOf, timesOf, title, waitOf } from "../../dashboard/static/dashboard/evidence.js";
 import { initial, reduce } from "../../clients/javascript/live/state.js";
 
 const NOW = 1_790_000_000_000;
@@ -67,4 +67,21 @@ test("who cancels a command is not who gave it, and each step of an update is ke
   const { by, events, reason, sends } = state.orders.c;
   assert.deepEqual([by, reason, sends], ["bob", "why", 2]);
   assert.deepEqual(events.map(({ state: word, step, progress }) => [word, step, progress]), [["queued", "", null], ["received", "downloading", 0.5], ["received", "installing", null], ["cancelled", "", null]]);
+});
+
+const update = (/** @type {string} */ version, state = "succeeded") => /** @type {any} */ ({ name: "update", args: { firmware: 1, version, size: 1, sha256: "a" }, state, events: [] });
+
+test("an update is called by its version", () => {
+  assert.equal(title(update("1.5.0")), "update = 1.5.0");
+  assert.equal(title({ name: "colour", args: { version: 1 } }), 'colour = {"version":1}');
+});
+
+test("what a device announces is held against the newest update that it answered", () => {
+  const [newest, older] = [update("1.5.0"), update("1.4.2")];
+  const told = (/** @type {any} */ order, announced = "1.4.2") => outcomeOf(order, [newest, older], announced);
+  assert.equal(told(newest), "The device still announces 1.4.2.");
+  assert.equal(told(newest, "1.5.0"), "The device announces 1.5.0.");
+  assert.equal(told(newest, ""), "The device announces no version.");
+  assert.equal(told(older), "");
+  assert.equal(outcomeOf(update("2", "failed"), [update("2", "failed")], "1"), "");
 });
