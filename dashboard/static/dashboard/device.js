@@ -284,7 +284,11 @@ if (document.getElementById("orders")) {
 if (page.may_manage) tagging(byId("tags"), page.tags, (tags) => live.call("PATCH", `devices/${key}/`, { tags }));
 showState(page);
 if (page.settings) {
-  const save = (/** @type {object} */ wanted) => live.call("PATCH", `devices/${key}/settings/`, wanted);
+  const save = async (/** @type {object} */ wanted) => {
+    const answer = await live.call("PATCH", `devices/${key}/settings/`, wanted);
+    if (answer.status === 200) live.learn((state) => withSet(state, { settings: answer.body }));
+    return answer;
+  };
   settings = new Settings(byId("settings"), page.may_command ? save : null);
 }
 live.learn((state) => withSet(page.orders.reduce(withKnown, state), page));
