@@ -7,6 +7,7 @@ A dialect module has
     encode(command) -> Publish                               how an order travels to the device
     receipt(receipt, gateway) -> Publish                     how it is told what is committed
     error(rejected, more, gateway) -> Publish                how it is told what was refused
+    desired(key, gateway, version, values) -> list[Publish]  how it is told what it shall keep to
 """
 
 from __future__ import annotations

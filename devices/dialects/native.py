@@ -10,6 +10,7 @@ from devices.dialects import Order, Publish
 if TYPE_CHECKING:
     from devices.batch import Rejected
     from devices.numbering import Receipt
+    from devices.values import Value
 
 FILTERS = (wire.FILTER,)
 read = wire.read
@@ -34,6 +35,12 @@ def error(refused: Rejected, more: int, gateway: str | None) -> Publish:
     topic = wire.topic(refused.key, wire.ERROR, gateway=gateway)
     payload = wire.error_payload(refused.reason, refused.message.topic, refused.detail, more, topic)
     return Publish(topic=topic, payload=payload, qos=0)
+
+
+def desired(device: str, gateway: str | None, version: int, values: dict[str, Value | None]) -> list[Publish]:
+    """Tell a device what it shall keep to: hub/<key>/desired, QoS 1, never retained, small enough for any device."""
+    topic = wire.topic(device, wire.DESIRED, gateway=gateway)
+    return [Publish(topic=topic, payload=payload) for payload in wire.desired_payloads(version, values, topic)]
 
 
 def encode(order: Order) -> Publish:

@@ -14,7 +14,7 @@ from devices.wire import announcements, readings, replies
 from devices.wire.announcements import COMMAND_TYPES, command_name
 from devices.wire.cids import cid, expiry_of
 from devices.wire.events import Ack, AckStatus, Announce, Event, Frame, Message, Presence, Report, Step
-from devices.wire.notices import error_payload, receipt_payload
+from devices.wire.notices import desired_payloads, error_payload, receipt_payload
 from devices.wire.readings import REDELIVERY_MS, entry_of
 from devices.wire.topics import (
     ACK,
@@ -69,6 +69,7 @@ __all__ = [
     "command_name",
     "command_payload",
     "command_topic",
+    "desired_payloads",
     "device_of",
     "entry_of",
     "error_payload",

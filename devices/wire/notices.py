@@ -1,4 +1,7 @@
-"""PURE. What the hub tells a device of its own accord: what is committed (receipt), what was refused (error)."""
+"""PURE. What the hub tells a device of its own accord: what is committed (receipt), what was refused (error).
+
+And what it shall keep to (desired).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from devices.numbering import Receipt
-    from devices.values import Reason
+    from devices.values import Reason, Value
 
 # PubSubClient takes packets of 256 bytes, topic included, and skips larger ones without a word; a packet has 5 bytes
 # around both.
@@ -39,6 +42,23 @@ def error_payload(reason: Reason, about: str, detail: str, more: int, topic: str
         while (over := len(msgspec.json.encode(said)) - room) > 0 and said[part]:
             said[part] = said[part][: -1 - over // 6]
     return msgspec.json.encode(said)
+
+
+def desired_payloads(version: int, values: dict[str, Value | None], topic: str) -> list[bytes]:
+    """Say what a device shall keep to, {"version", "values"}, in as few messages as fit, in the order given."""
+    room = MAX_PACKET - len(topic)
+    payloads: list[bytes] = []
+    part: dict[str, Value | None] = {}
+    for name, value in values.items():
+        if part and len(_desired(version, part | {name: value})) > room:
+            payloads.append(_desired(version, part))
+            part = {}
+        part[name] = value
+    return [*payloads, _desired(version, part)] if part else payloads
+
+
+def _desired(version: int, values: dict[str, Value | None]) -> bytes:
+    return msgspec.json.encode({"version": version, "values": values})
 
 
 def _room(topic: str) -> int:

@@ -37,6 +37,7 @@ SAYS = {
     "status": wire.Presence,
     "meta": wire.Announce,
     "ack": wire.Ack,
+    "reported": wire.Report,
 }
 
 
@@ -123,6 +124,8 @@ def test_a_devices_example_says_what_its_channel_is_for(channel: str, payload: b
         *(("metaItem", text) for text in ('{"type":"toggle"}', '{"type":"enum"}', '{"type":"enum","options":[]}')),
         *(("metaItem", text) for text in ('{"type":"number","min":"low"}', '{"unit":5}', "x" * 129)),
         *(("location", text) for text in ("{}", '{"lat":1}', '{"lat":91,"lon":0}', '{"lat":1,"lon":"west"}', "[]")),
+        *(("reported", text) for text in ("", "5", "[]", '{"a":null}', '{"a":[1]}', '{"a+b":1}', '{"values":{"a":{}}}')),
+        *(("reported", text) for text in ('{"version":-1,"values":{}}', '{"version":"7","values":{"a":1}}')),
         *(("ack", text) for text in ("", "done", "{}", '{"status":"done"}', '{"status":"ok","value":[]}', "[]")),
         *(("ack", text) for text in ('{"status":"ok","progress":"half"}', '{"status":"ok","progress":true}')),
     ],
@@ -148,6 +151,8 @@ def notices() -> Iterator[Publish]:
         yield native.receipt(Receipt("kitchen", 3, 17), gateway)
         yield native.receipt(Receipt("kitchen", 3, 17, [[20, 24], [30, 30]]), gateway)
         yield native.receipt(Receipt("kitchen", 3, 0, [[at, at] for at in range(2, 400, 2)]), gateway)
+        yield from native.desired("kitchen", gateway, 7, {"interval_s": 30, "mode": None, "on": True, "name": "é"})
+        yield from native.desired("kitchen", gateway, 7, {f"setting_{n}": "x" * 90 for n in range(9)})
         for reason, more in product(REASONS, (0, 4)):
             message = wire.Message(topic="hub/kitchen/telemetry", payload=b"{", received_at=NOW)
             refused = Rejected(key="kitchen", message=message, reason=reason, detail="long " * 99)  # type: ignore[arg-type]
@@ -201,7 +206,7 @@ def test_what_is_retained_is_what_a_bridge_of_a_share_asks_for() -> None:
 # --- mqtt.md
 
 ROW = re.compile(r"^\| `(hub/[^`]+)` \|[^|]*\|(.*)\|$", re.MULTILINE)
-SECTIONS = {"Telemetry": "telemetry", "Meta": "meta", "Commands": "ack"}
+SECTIONS = {"Telemetry": "telemetry", "Meta": "meta", "Commands": "ack", "Settings": "reported"}
 
 
 def rows() -> Iterator[tuple[str, str]]:
