@@ -28,6 +28,23 @@ def of_command(device: Device, name: str, args: object) -> object:
     return _free(args)
 
 
+def of_setting(device: Device, name: str, value: object) -> values.Value:
+    """Return the value in the form the device announced, or refuse it saying what it may be."""
+    spec = device.settings.get(name)
+    if spec is None and device.settings:
+        known = ", ".join(sorted(device.settings))
+        raise Refusal("setting_unknown", f"{device.key} has no setting {name!r}; it announced: {known}.")
+    try:
+        values.name_of(name)
+        fitting: Any = value if spec is None else _fitting(name, value, spec)
+        return values.value_of(name, fitting)
+    except values.Bad as bad:
+        raise Refusal("bad_value", f"{bad.detail}.", fields={name: bad.detail}) from None
+    except Refusal as unfit:
+        fields = {name: (unfit.fields or {}).get("args", unfit.message)}
+        raise Refusal("bad_value", unfit.message, fields=fields) from None
+
+
 def _free(args: object) -> object:
     """Check an argument of which nothing is known but that it has to be stored and sent."""
     try:

@@ -52,6 +52,7 @@ WORDS: Final = {
     "session.begun": "signed in from {address}",
     "session.locked": "was locked out at {address}, as {target}",
     "session.refused": "was refused from {address}, as {target}",
+    "setting.wanted": "changed what {target} shall keep to: {changes}",
     "token.made": "made the token {target}",
     "token.revoked": "revoked the token {target}",
     "user.changed": "changed the account {target}: {fields}",

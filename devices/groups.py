@@ -90,6 +90,13 @@ class CommandState(TypedDict):
     progress: float | None
 
 
+class Settings(TypedDict):
+    """Something about a device's settings changed: wanted, sent, reported or announced. Read the rows."""
+
+    type: Literal["device.settings"]
+    device: str
+
+
 class Summary(TypedDict):
     """Newest values and presence of devices of one fleet that changed (to the fleet's group, conflated)."""
 
@@ -165,7 +172,7 @@ class Pulse(TypedDict):
     at: int
 
 
-Message = Frames | State | Watch | Order | CommandState | Summary | FleetWatch | Registered | Pulse
+Message = Frames | State | Watch | Order | CommandState | Settings | Summary | FleetWatch | Registered | Pulse
 
 
 def device_group(key: str) -> str:

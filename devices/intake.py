@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from django.db import DataError, Error, IntegrityError, connection, transaction
 
-from devices import commands, registry, rejects, telemetry, wire
+from devices import commands, desired, registry, rejects, telemetry, wire
 from devices.batch import Batch, Rejected, rejected, sort
 from devices.groups import Message
 from devices.numbering import Receipt
@@ -93,6 +93,7 @@ def _commit(batch: Batch, now: int, fence: Callable[[], None] = lambda: None) ->
                 logger.info(
                     "an answer of %s to %s changes nothing: it is late, doubled or another's", ack.device, ack.cid
                 )
+        desired.report(batch.reports, now)
         refused = [*batch.limited, *batch.rejects, *_refused(batch, recorded.refused)]
         rejects.keep(refused)
     return Stored(

@@ -375,6 +375,8 @@ def learn(said: wire.Announce) -> None:
             device.save(update_fields=list(_SAID))
         if device.name != before["name"]:
             changed(device.key)
+        if device.settings != before["settings"]:
+            announce_on_commit({"type": "device.settings", "device": device.key})
         for name, kind in said.metrics.items():
             _describe(device, name, kind)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models import F, Q
 from django.db.models.fields.related_descriptors import ReverseOneToOneDescriptor
 
 from devices import values
@@ -108,9 +109,10 @@ class Setting(models.Model):
     answered = models.PositiveBigIntegerField(default=0)
 
     class Meta:
-        """A name is one setting."""
+        """A name is one setting. What devices have not answered yet is looked for often."""
 
         constraints = [models.UniqueConstraint(fields=["device", "name"], name="one_setting_of_a_name")]
+        indexes = [models.Index(fields=["device"], name="setting_open", condition=Q(version__gt=F("answered")))]
 
     def __str__(self) -> str:
         """Say what is wanted."""

@@ -124,8 +124,14 @@ def test_a_devices_example_says_what_its_channel_is_for(channel: str, payload: b
         *(("metaItem", text) for text in ('{"type":"toggle"}', '{"type":"enum"}', '{"type":"enum","options":[]}')),
         *(("metaItem", text) for text in ('{"type":"number","min":"low"}', '{"unit":5}', "x" * 129)),
         *(("location", text) for text in ("{}", '{"lat":1}', '{"lat":91,"lon":0}', '{"lat":1,"lon":"west"}', "[]")),
-        *(("reported", text) for text in ("", "5", "[]", '{"a":null}', '{"a":[1]}', '{"a+b":1}', '{"values":{"a":{}}}')),
-        *(("reported", text) for text in ('{"version":-1,"values":{}}', '{"version":"7","values":{"a":1}}')),
+        *(
+            ("reported", text)
+            for text in ("", "5", "[]", '{"a":null}', '{"a":[1]}', '{"a+b":1}', '{"values":{"a":{}}}')
+        ),
+        *(
+            ("reported", text)
+            for text in ('{"values":{"a":{}}}', '{"version":-1,"values":{}}', '{"version":"7","values":{"a":1}}')
+        ),
         *(("ack", text) for text in ("", "done", "{}", '{"status":"done"}', '{"status":"ok","value":[]}', "[]")),
         *(("ack", text) for text in ('{"status":"ok","progress":"half"}', '{"status":"ok","progress":true}')),
     ],
