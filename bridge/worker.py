@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 from bridge.anchor import Anchor
 from bridge.announcer import Announcer
 from bridge.book import Book, OpenAccounts
+from bridge.desired import Desired
 from bridge.listener import Listener
 from bridge.notices import Notices
 from bridge.relay import Relay
@@ -69,6 +70,7 @@ class Worker:
         self.announcer = Announcer(self._summaries, self.tally)
         self.listener = Listener(url, f"{client_id}-in", self.book, self.tell, lead)
         self.sender = Sender(url, f"{client_id}-out", self.threads)
+        self.desired = Desired(self.sender, self.threads)
         self.notices = Notices()
         self.anchor = Anchor()
         self.stopping = asyncio.Event()
@@ -109,6 +111,7 @@ class Worker:
                 tasks.create_task(self._pulsate(), name="bridge pulse"),
                 tasks.create_task(self._keep_accounts(), name="bridge accounts"),
                 tasks.create_task(self.announcer.run(), name="bridge announce"),
+                tasks.create_task(self.desired.run(), name="bridge desired"),
                 tasks.create_task(self.notices.run(lambda: self.book.directory, self.sender), name="bridge notices"),
                 tasks.create_task(Upkeep(self.threads).run(), name="bridge upkeep"),
             ]
@@ -143,6 +146,7 @@ class Worker:
             self.announcer.put(message, entry.fleet if entry else None, now)
             if message["type"] == "device.state" and message["presence"] == "online":
                 self.sender.ring()
+                self.desired.ring(message["device"])
 
     async def _summaries(self, keys: list[str]) -> dict[str, dict[str, object]]:
         return await self.threads.run(telemetry.summaries, keys)
@@ -171,6 +175,10 @@ class Worker:
     async def device_order(self, message: groups.Order) -> None:
         """Send a command, if it is not another bridge's already."""
         self.sender.ring(message["command"])
+
+    async def device_settings(self, message: groups.Settings) -> None:
+        """Tell a device what it shall keep to, if it does not know yet."""
+        self.desired.ring(message["device"])
 
     async def registry_changed(self, _message: groups.Registered) -> None:
         """Read the registry again, and bring the broker's accounts up to date."""
@@ -206,12 +214,13 @@ class Worker:
                 slow_at = time.monotonic() if slow else slow_at
 
     async def sweep_once(self, *, slow: bool) -> None:
-        """Heal: expire commands, send those whose doorbell was lost; less often presence, audit and registry too."""
+        """Heal: expire commands, send those whose doorbell was lost; less often presence, settings, audit, registry."""
         await self.threads.run(commands.sweep, now_ms())
         self.sender.ring()
         if slow:
             await self.threads.run(standing.sweep, now_ms(), self.listener.hearing_since)
             await self.threads.run(self.anchor.drop)
+            self.desired.look()
             self._registry_news.set()
 
     # -- the pulse

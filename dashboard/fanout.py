@@ -1,8 +1,8 @@
 """This process's one member in each watched device's group; feeds its sockets with rows encoded once.
 
-The doorbell (the group) makes it quick, the check every few seconds makes it right: heads, presence, commands and
-fleets are compared with the database, memberships renewed, and whatever no doorbell told of is passed on. Who may be
-here and see what is looked at more often (permits.py).
+The doorbell (the group) makes it quick, the check every few seconds makes it right: heads, presence, commands,
+settings and fleets are compared with the database, memberships renewed, and whatever no doorbell told of is passed on.
+Who may be here and see what is looked at more often (permits.py).
 Each step is a method that a test can call once; the loops hold no decisions.
 """
 
@@ -21,6 +21,7 @@ from channels.layers import get_channel_layer
 from dashboard import path, reads
 from dashboard.alarm import Alarm
 from dashboard.cohorts import Cohorts
+from dashboard.desired import Desired
 from dashboard.feeds import Feed, Session, Subscriber
 from dashboard.fleets import FleetFeed, Follower
 from dashboard.permits import Permits, by_tokens
@@ -54,6 +55,7 @@ class Fanout:
         self.alarm = Alarm(self.checked_at)
         self.permits = Permits(self.sessions, self.feeds, self.fleets, self._look_up)
         self.registrations = Registrations(self.permits.look_once)
+        self.desired = Desired()
         self.passes = Together(by_tokens)
         self.starts = Together(reads.starts_of)
         self._opening = asyncio.Lock()
@@ -70,6 +72,7 @@ class Fanout:
             self._tasks = [
                 asyncio.create_task(self._for_ever(self.receive_once), name="fanout receive"),
                 asyncio.create_task(self._for_ever(self._next_registered), name="fanout registry"),
+                asyncio.create_task(self._for_ever(self.desired.next_rung), name="fanout settings"),
                 asyncio.create_task(self._for_ever(self._next_check), name="fanout check"),
                 asyncio.create_task(self._for_ever(self._next_duty), name="fanout duty"),
                 asyncio.create_task(self._for_ever(self.permits.next_look), name="fanout permits"),
@@ -214,6 +217,11 @@ class Fanout:
         if feed := self.feeds.get(message["device"]):
             feed.hear_command({name: value for name, value in message.items() if name != "type"})
 
+    def device_settings(self, message: groups.Settings) -> None:
+        """Look at a device's settings."""
+        if feed := self.feeds.get(message["device"]):
+            self.desired.ring(feed)
+
     def device_watch(self, message: groups.Watch) -> None:
         """Ignore: said to bridges."""
 
@@ -295,6 +303,7 @@ class Fanout:
         for feed in self.feeds.values():
             path.counts.missed(feed.bells.checked(feed.head))
         await self.registrations.check(list(self.feeds.values()))
+        await self.desired.check(list(self.feeds.values()))
         for fleet in list(self.fleets.values()):
             await self._check_fleet(fleet)
 

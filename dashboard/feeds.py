@@ -126,6 +126,12 @@ class Feed:
         for session in self._sessions(but):
             session.say(text)
 
+    def confide(self, text: str) -> None:
+        """Tell those of them who are users; who follows a link is told of readings alone."""
+        for session in self._sessions(None):
+            if not session.pass_.link:
+                session.say(text)
+
     def _sessions(self, but: Session | None) -> set[Session]:
         return {subscriber.session for subscriber in self.subscribers if subscriber.session is not but}
 

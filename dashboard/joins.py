@@ -43,7 +43,7 @@ async def _where_we_listen(who: Joining, sub: Sub, keys: list[str]) -> list[read
     feeds = who.fanout.listening(keys)
     if feeds is None:
         return None
-    await who.fanout.registrations.learn(feeds.values())
+    await _learn(who, feeds.values())
     as_of = {key: feed.heard for key, feed in feeds.items()}
     with suppress(Refusal):
         starts = await _starts(who, sub, feeds)
@@ -63,7 +63,7 @@ async def _where_we_join(who: Joining, sub: Sub, keys: list[str]) -> list[reads.
     try:
         subscription.feeds = who.fanout.attach(subscription, pks)
         await who.fanout.join(subscription.feeds.values())
-        await who.fanout.registrations.learn(subscription.feeds.values())
+        await _learn(who, subscription.feeds.values())
         as_of = {key: feed.heard for key, feed in subscription.feeds.items()}
         starts = await _starts(who, sub, subscription.feeds)
         _begin(who, sub, subscription, starts, as_of)
@@ -71,6 +71,12 @@ async def _where_we_join(who: Joining, sub: Sub, keys: list[str]) -> list[reads.
         subscription.leave()
         raise
     return starts
+
+
+async def _learn(who: Joining, feeds: Collection[Feed]) -> None:
+    """Read what is told to whom watches a device first, and later where it changes."""
+    await who.fanout.registrations.learn(feeds)
+    await who.fanout.desired.learn(feeds)
 
 
 def _begin(
@@ -81,6 +87,10 @@ def _begin(
     if sub.since and sub.since.cursor is not None:  # who comes back does not know what has changed meanwhile
         for feed in subscription.feeds.values():
             who.say(who.fanout.registrations.text(feed))
+    if sub.replay is None and not who.pass_.link:  # what is wanted now was not wanted then
+        for feed in subscription.feeds.values():
+            if text := who.fanout.desired.text(feed):
+                who.say(text)
     who.sender.add(subscription)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import F
 
-from devices import dump, replay, telemetry
+from devices import desired, dump, replay, telemetry
 from devices.history import repairs as marked
 from devices.models import Command, Device, Event, Frame, Metric
 
@@ -128,6 +128,12 @@ def order(command: Command) -> dict[str, Any]:
             for event in command.events.all()
         ],
     }
+
+
+def settings(device: Device) -> dict[str, Any]:
+    """What the device shall keep to and what it keeps to, as in a `settings` message."""
+    version, rows = desired.described([device.pk]).get(device.pk, (0, []))
+    return {"version": version, "settings": rows}
 
 
 def frames(device: Device) -> list[dict[str, Any]]:

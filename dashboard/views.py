@@ -228,6 +228,7 @@ def _state(user: User, one: Device) -> dict[str, Any]:
         **readings_of(one),
         "commands": one.commands,
         "orders": shown.orders(one),
+        "settings": shown.settings(one),
         "may_command": registry.may(user, one, Role.OPERATOR),
         "at": reverse("fleet") + "devices/",
     }

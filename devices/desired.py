@@ -171,7 +171,7 @@ def _taken(device: Device, known: dict[str, Setting], said: wire.Report, now: in
         # What nobody wants any more it need not name: it may have no default to tell.
         unwanted = row.desired is None and row.sent_at is not None and row.name not in said.values
         if version and unwanted and row.answered < row.version <= version:
-            row.answered = version
+            row.answered, row.reported_at = version, now
             yield row
 
 
@@ -236,6 +236,12 @@ def described(pks: Collection[int]) -> dict[int, tuple[int, list[dict[str, Any]]
         known = rows.get(pk, {})
         found[pk] = (wanted, [_shown(name, specs.get(name), known.get(name)) for name in sorted({*specs, *known})])
     return found
+
+
+def changed(pks: Collection[int], since: int) -> list[int]:
+    """Return which of these devices (row ids) have settings that changed since then (ms), whoever changed them."""
+    rows = Setting.objects.filter(Q(at__gte=since) | Q(sent_at__gte=since) | Q(reported_at__gte=since))
+    return list(rows.filter(device__in=pks).values_list("device_id", flat=True).distinct())
 
 
 def _shown(name: str, spec: dict[str, Any] | None, row: Setting | None) -> dict[str, Any]:

@@ -79,8 +79,8 @@ async def strangers(patient: Patient) -> str:
 
 
 async def walls(patient: Patient) -> str:
-    """Try to hear what is not the device's: everything, a neighbour's commands."""
-    for filter_ in ("#", "hub/#", "hub/somebody-else/cmd/#"):
+    """Try to hear what is not the device's: everything, a neighbour's commands and settings."""
+    for filter_ in ("#", "hub/#", "hub/somebody-else/cmd/#", "hub/somebody-else/desired"):
         with suppress(mqtt.DisconnectedError):
             async with mqtt.Inbound(patient.url, patient.device.key) as intruder:
                 await intruder.subscribe([filter_])

@@ -88,7 +88,7 @@ def publishable(key: str) -> tuple[str, ...]:
 def subscribable(key: str) -> tuple[str, ...]:
     """Return the filters within which a device may subscribe: what the hub says to it."""
     roots = (f"hub/{key}", f"hub/{key}/sub/+")
-    return tuple(f"{root}/{leaf}" for root in roots for leaf in ("cmd/#", "receipt", "error"))
+    return tuple(f"{root}/{leaf}" for root in roots for leaf in ("cmd/#", "desired", "receipt", "error"))
 
 
 def kept_of(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -22,7 +22,7 @@ DEVICE: Final = "telemetry hub device"
 ROLE: Final = "device:"
 
 # Grows when `_device_acls` changes, so that the next reconcile makes every role anew.
-RULES: Final = 1
+RULES: Final = 2
 
 # The role that `mosquitto_ctrl dynsec init` gives the hub's account. It is widened in place, because
 # Mosquitto 2.0 cuts a client that gets another role, in the middle of the conversation.

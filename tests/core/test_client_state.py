@@ -33,6 +33,7 @@ class Player:
         self.ended = ""
         self.answers: dict[str, Any] = {}
         self.about: dict[str, Message] = {}
+        self.settings: dict[str, dict[str, str]] = {}
         self.hear(WELCOME)
 
     def hear(self, message: Message) -> None:
@@ -50,6 +51,8 @@ class Player:
                 self.taken.setdefault(device, []).append(seq)
             case items.Registration(device, name, fleet, enabled):
                 self.about[device] = {"name": name, "fleet": fleet, "enabled": enabled}
+            case items.Settings(device, _, rows):
+                self.settings.setdefault(device, {}).update({row.name: row.state for row in rows})
             case Ended(code):
                 self.ended = code
             case Answered(id_, None):
@@ -131,6 +134,7 @@ LOOKS: dict[str, Callable[[Player], Any]] = {
     "fleet": lambda player: {key: one.values for key, one in player.state.subs["main"].summaries.items()},
     "names": lambda player: {key: one.name for key, one in player.state.subs["main"].summaries.items()},
     "about": lambda player: player.about,
+    "settings": lambda player: player.settings,
     "link": lambda player: "refused" if player.given_up else "up",
 }
 # Only pages have it.

@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import BinaryField, CharField, JSONField, Model, QuerySet, TextField
 from django.utils import timezone
 
-from devices import audit, members, registry, rejects, telemetry, wire
+from devices import audit, desired, members, registry, rejects, telemetry, wire
 from devices.batch import Rejected
 from devices.history import repairs, rollups
 from devices.models import (
@@ -114,6 +114,7 @@ TABLES: Final = {
     "Event": "device__fleet__slug",
     "Repair": "device__fleet__slug",
     "Reject": "key",
+    "Setting": "device__fleet__slug",
     "Command": "device__fleet__slug",
     "CommandEvent": "command__device__fleet__slug",
     "Token": "user__username",
@@ -206,12 +207,16 @@ def _things(fleet: Fleet, names: Names, people: dict[Role, User]) -> None:
     members.except_for(gateway, names.username, Role.VIEWER)
     device, _ = registry.create(names.key, fleet, f"{word}-name")
     device.commands = {"relay": {"type": "bool"}, f"{word}-order": {"type": "action", "unit": f"{word}-unit"}}
+    device.settings = {"interval_s": {"type": "number"}, f"{word}-setting": {"type": "text", "unit": f"{word}-unit"}}
     device.model, device.firmware = f"{word}-model", f"{word}-firmware"
     device.save()
     members.except_for(device, names.username, Role.VIEWER)
     _readings(device, names)
     Metric.objects.filter(device=device).update(unit=f"{word}-unit", device_class=f"{word}-class", type="number")
     _command(device, names, people[Role.OPERATOR])
+    told = {f"{word}-setting": f"{word}-kept"}
+    desired.report([wire.Report(device=device.key, values=told, received_at=NOW)], NOW)
+    desired.want(device, {f"{word}-setting": f"{word}-wanted"}, people[Role.OPERATOR], NOW)
     made = repairs.mark(
         device, repairs.Range(frozenset((names.metric,)), NOW, NOW + 9), f"{word}-why", people[Role.MANAGER], NOW
     )

@@ -119,6 +119,8 @@ FIELDS: Final[dict[str, Any]] = {
     "args": True,
     "ttl_s": 60,
     "role": "operator",
+    "desired": {"interval_s": 30},
+    "version": 0,
     "after": 0,
     "reason": "not_json",
     "from": NOW,

@@ -16,7 +16,7 @@ from django.test import AsyncClient
 
 from dashboard import protocol
 from dashboard.fanout import Fanout
-from devices import commands, registry, standing
+from devices import commands, desired, registry, standing
 from devices.models import Device
 from tests.django import canaries, routes
 from tests.django.canaries import FOREIGN, MARK, NOTHING, OWN, Names
@@ -84,6 +84,7 @@ async def living(key: str) -> AsyncIterator[None]:
         device = Device.objects.get(key=key)
         registry.change(device, {"name": f"{MARK}-name-{turn}"})
         commands.issue(device, "relay", True, user=None, now=NOW + turn, key=f"turn-{turn}")
+        desired.want(device, {f"{MARK}-setting": f"{MARK}-{turn}"}, None, NOW + turn)
         standing.cut(device.pk, f"{MARK}-because-{turn}", NOW + turn)
 
     async def live(turn: int) -> None:

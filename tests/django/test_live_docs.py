@@ -98,6 +98,10 @@ async def change(live: Live) -> None:
     await live.until("cmd_state")
     await live.say("call", id="k", method="PATCH", path="devices/pump-1/", body={"name": "Pump one"})
     await all_of(live, "answer", "device")
+    await live.say(
+        "call", id="s", method="PATCH", path="devices/pump-1/settings/", body={"desired": {"interval_s": 30}}
+    )
+    await live.until("settings")
     pulse = {"hearing": True, "holding_since": NOW, "held": 1, "because": "its disk is full", "at": NOW}
     await groups.announce({"type": "hub.pulse", "bridge": "main", **pulse})  # type: ignore[typeddict-item]
     await live.until("hub")

@@ -34,6 +34,8 @@ list its repairs            | GET    api:repairs                 | door   | none
 list its commands           | GET    api:commands                | door   | none  | yes    | yes      | yes     | yes
 see a command               | GET    api:command                 | door   | none  | yes    | yes      | yes     | yes
 command it                  | POST   api:commands                | door   | none  | no     | yes      | yes     | yes
+see its settings            | GET    api:settings                | door   | none  | yes    | yes      | yes     | yes
+set it                      | PATCH  api:settings                | door   | none  | no     | yes      | yes     | yes
 cancel a command            | POST   api:cancel                  | door   | none  | no     | yes      | yes     | yes
 list rejects                | GET    api:rejects                 | door   | none  | yes    | yes      | yes     | yes
   gathered                  | GET    api:reject-groups           | door   | none  | yes    | yes      | yes     | yes

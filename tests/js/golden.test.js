@@ -80,6 +80,8 @@ for (const name of readdirSync(folder).filter((one) => one.endsWith(".json"))) {
     if (expect.ended) assert.equal(main.reason, expect.ended);
     if (expect.at) assert.equal(main.at, expect.at);
     if (expect.cursor) assert.deepEqual(main.cursor, expect.cursor);
+    const kept = (device) => Object.fromEntries(Object.values(state.settings[device].rows).map((row) => [row.name, row.state]));
+    if (expect.settings) assert.deepEqual(Object.fromEntries(Object.keys(state.settings).map((device) => [device, kept(device)])), expect.settings);
     if (expect.about) assert.deepEqual(state.about, expect.about);
     assert.equal(state.link.phase, expect.link ?? "up");
     assert.equal(railOf(state, world.time).word, expect.rail);

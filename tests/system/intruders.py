@@ -13,10 +13,24 @@ GATEWAY: Final = "gate-1"
 # Longer and shorter than the intruder's key, and with the victim's as a part.
 OTHERS: Final = (VICTIM, GATEWAY, "pump-10", "pump", "pump-1-pump-2", "1")
 
-LEAVES: Final = ("telemetry", "telemetry/flow", "status", "meta", "cmd/relay/1", "receipt", "error", "ack/1")
+LEAVES: Final = (
+    "telemetry",
+    "telemetry/flow",
+    "status",
+    "meta",
+    "cmd/relay/1",
+    "desired",
+    "reported",
+    "receipt",
+    "error",
+    "ack/1",
+)
 # What the hub says, and what only a device says.
-TOLD: Final = ("cmd/relay/1", "receipt", "error")
-SAID: Final = ("telemetry", "telemetry/flow", "status", "meta", "meta/flow", "location", "ack/1", "sub/valve/telemetry")
+TOLD: Final = ("cmd/relay/1", "desired", "receipt", "error")
+SAID: Final = (
+    *("telemetry", "telemetry/flow", "status", "meta", "meta/flow", "location", "ack/1", "reported"),
+    "sub/valve/telemetry",
+)
 
 
 def _others() -> Iterator[str]:
@@ -106,7 +120,10 @@ def _wildcards() -> Iterator[str]:
     """Each level another wildcard, but for what the intruder may hear; and everything as somebody's share."""
     yield from ("#", "+", "+/#", "/#", "+/+", "hub/#", "hub/+", "hub/+/#", "$/#", "/+/#", "hub/pump-2", "hub/pump-1")
     firsts, keys = ("hub", "+"), (VICTIM, GATEWAY, "pump-10", "+")
-    leaves, ends = ("cmd", "telemetry", "receipt", "sub", "sub/+", "sub/valve", "+"), ("", "/#", "/+", "/+/#", "/+/+")
+    leaves, ends = (
+        ("cmd", "desired", "telemetry", "receipt", "sub", "sub/+", "sub/valve", "+"),
+        ("", "/#", "/+", "/+/#", "/+/+"),
+    )
     for first, key, leaf, end in product(firsts, keys, leaves, ends):
         yield f"{first}/{key}/{leaf}{end}"
     for root in ("$SYS", "$CONTROL", "$MQTT", "$JS", "$G", "$KV", "_INBOX", "$share/thieves", "$MQTT/sub", "$JS/API"):
@@ -124,6 +141,9 @@ def _wildcards() -> Iterator[str]:
         "sub/#",
         "sub/+/#",
         "ack/#",
+        "reported",
+        "desired/#",
+        "desired/+",
         "cmd",
     ):
         yield from () if leaf == "cmd" else (f"hub/{OWN}/{leaf}",)

@@ -13,6 +13,7 @@ import { Live } from "./live.js";
  * @property {(device: string, rows: Row[], phase: string) => unknown} [rows]  each row once, in order
  * @property {(device: string, presence: import("./types.js").Presence) => unknown} [state]
  * @property {(device: string, about: import("./types.js").About) => unknown} [device]  its registration changed
+ * @property {(device: string, settings: import("./types.js").Settings) => unknown} [settings]  what it shall keep to and keeps to changed
  * @property {(order: import("./types.js").Order) => unknown} [order]  a command of the device, with its evidence so far
  * @property {(devices: Record<string, import("./types.js").Summary | null>) => unknown} [fleet]  null: not in it any more
  * @property {() => unknown} [live]  history ends here
@@ -121,6 +122,7 @@ function told({ name, handlers }, state, one) {
     case "rows": return handlers.rows?.(one.device, one.rows, one.phase);
     case "state": return handlers.state?.(one.device, state.devices[one.device]);
     case "device": return handlers.device?.(one.device, state.about[one.device]);
+    case "settings": return handlers.settings?.(one.device, state.settings[one.device]);
     case "order": return handlers.order?.(state.orders[one.order]);
     case "fleet": return handlers.fleet?.(Object.fromEntries(one.devices.map((key) => [key, state.fleet[key] ?? null])));
     case "live": return handlers.live?.();

@@ -31,6 +31,7 @@ export function initial() {
     fleet: {},
     devices: {},
     about: {},
+    settings: {},
     orders: {},
     asks: {},
     calls: {},
@@ -104,6 +105,7 @@ export function reduce(before, message, now) {
     case "gap": return subs.gap(state, message);
     case "state": return presence(state, message);
     case "device": return registration(state, message);
+    case "settings": return { ...withSettings(state, message), news: [{ kind: "settings", device: message.device }] };
     case "fleet": return subs.fleet(counted(state, message), message);
     case "cmd_state": return asks.evidence(state, message);
     case "answer": return asks.answered(state, message);
@@ -180,4 +182,14 @@ function registration(state, { device, name, fleet, enabled }) {
     fleet: shown ? { ...state.fleet, [device]: { ...shown, name } } : state.fleet,
     news: [{ kind: "device", device }],
   };
+}
+
+/**
+ * Put settings in; a row replaces the one of its name.
+ * @param {State} state @param {{device: string, version: number, settings: import("./types.js").Setting[]}} told @returns {State}
+ */
+export function withSettings(state, { device, version, settings }) {
+  const rows = Object.assign(Object.create(null), state.settings[device]?.rows);
+  for (const row of settings) rows[row.name] = row;
+  return { ...state, settings: { ...state.settings, [device]: { version, rows } } };
 }

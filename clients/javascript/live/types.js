@@ -21,6 +21,9 @@ export {};
 /** @typedef {{id: string, method: string, path: string, body?: unknown, at: number, sent: boolean}} Call */
 /** @typedef {{presence: string, because: string, since: number}} Presence */
 /** @typedef {{name: string, fleet: string, enabled: boolean}} About  a device's registration */
+/** @typedef {{name: string, spec: any, desired: Value, reported: Value, version: number, answered: number, by: string, at: number | null,
+ *   sent_at: number | null, reported_at: number | null, state: "own" | "waiting" | "sent" | "kept" | "different"}} Setting */
+/** @typedef {{version: number, rows: Record<string, Setting>}} Settings  of a device, by name; version: of its desired state */
 /** @typedef {Presence & {name: string, values: Record<string, Value>, times: Record<string, number>,
  *   ts: number | null, seq: number}} Summary */
 /** @typedef {{phase: "connecting" | "up" | "waiting" | "refused", code: number, lostAt: number, retryAt: number,
@@ -36,13 +39,14 @@ export {};
  *   took: number, drawn: number}} Sample  one frame's way, all times in the hub's clock but `ts`, the device's own */
 /** @typedef {{message: any, took: Counts, at: number}} Path  what the hub said of the path, and what had come by then */
 /** @typedef {{kind: "rows", sub: string, device: string, phase: string, rows: Row[], way: Sample | null}} Taken */
-/** @typedef {Taken | {kind: "state", device: string} | {kind: "device", device: string}
+/** @typedef {Taken | {kind: "state", device: string} | {kind: "device", device: string} | {kind: "settings", device: string}
  *   | {kind: "order", device: string, order: string} | {kind: "fleet", sub: string, devices: string[]}
  *   | {kind: "lag", sub: string, devices: Record<string, number>} | ({kind: "gap", sub: string} & Gap)
  *   | {kind: "live", sub: string} | {kind: "ended", sub: string}} News  in the order in which it came */
 /** @typedef {{id: string, value?: any, code?: string, error?: string}} Outcome  of an order, a call, or "path" */
 /** @typedef {{link: Link, hub: Hub, skew: number, heartbeat: number, subs: Record<string, Sub>,
  *   fleet: Record<string, Summary>, devices: Record<string, Presence>, about: Record<string, About>,
+ *   settings: Record<string, Settings>,
  *   orders: Record<string, Order>, asks: Record<string, Ask>, calls: Record<string, Call>, pathAsks: string[],
  *   counts: {frames: number, known: number, holes: number, coalesced: number, lost: number}, socket: Counts,
  *   samples: Sample[], path: Path | null, news: News[], outcomes: Outcome[], send: object[]}} State

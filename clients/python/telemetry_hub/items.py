@@ -129,6 +129,36 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """What a device shall keep to (`desired`; None: nobody wants anything), and what it keeps to (`reported`).
+
+    state    own, waiting, sent, kept or different
+    spec     as the device announced it
+    """
+
+    name: str
+    spec: Mapping[str, Any] | None
+    desired: Value | None
+    reported: Value | None
+    version: int
+    answered: int
+    by: str
+    at: int | None
+    sent_at: int | None
+    reported_at: int | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of a watched device that are new or have changed; `version`: of its desired state."""
+
+    device: str
+    version: int
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Storing:
     """Whether the hub stores what devices send; if not, `because` says why, and since when."""
 
@@ -166,4 +196,4 @@ class Answer:
         return 200 <= self.status < 300  # noqa: PLR2004  as HTTP counts
 
 
-Event = Presence | CommandState | Registration | Storing | Connection | Missed
+Event = Presence | CommandState | Registration | Settings | Storing | Connection | Missed

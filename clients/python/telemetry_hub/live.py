@@ -28,6 +28,7 @@ from telemetry_hub.items import (
     Presence,
     Registration,
     Row,
+    Settings,
     Storing,
     Summary,
 )
@@ -317,7 +318,7 @@ class Hub:
             for watch in list(self._watches.values()):
                 watch.hold_if_stuck(cut=True)
             self._owed = 0  # another socket lends anew
-        if isinstance(item, Presence | CommandState | Registration | Storing | Connection):
+        if isinstance(item, Presence | CommandState | Registration | Settings | Storing | Connection):
             for events in self._events:
                 events.put(item)
 

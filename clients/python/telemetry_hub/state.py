@@ -282,8 +282,16 @@ class State:
                 return [Told(items=(items.Presence(device, presence, because, since),))]
             case {"type": "hub", "storing": storing, "because": because, "since": since}:
                 return [Told(items=(items.Storing(storing, because, since),))]
+            case {"type": "settings", "device": device, "version": version, "settings": rows}:
+                return [Told(items=(items.Settings(device, version, tuple(map(_setting, rows))),))]
             case {"type": "device", "device": device, "name": name, "fleet": fleet, "enabled": enabled}:
                 renamed = [Told(sub.name, tuple(sub.rename(device, name))) for sub in self.subs.values()]
                 event = Told(items=(items.Registration(device, name, fleet, enabled),))
                 return [event, *(told for told in renamed if told.items)]
         return []
+
+
+def _setting(row: Message) -> items.Setting:
+    """Read a row; what a newer hub may say besides is left."""
+    known: dict[str, Any] = {name: row.get(name) for name in items.Setting.__dataclass_fields__}
+    return items.Setting(**known)

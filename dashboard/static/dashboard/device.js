@@ -7,7 +7,8 @@ import { WORDS, clock, flags, instant } from "./format.js";
 import { ask, begin, byId, element, given, notice, record, showPresence, write } from "./page.js";
 import * as rail from "./rail.js";
 import { Scrubber } from "./scrubber.js";
-import { withOrder } from "../live/state.js";
+import { Settings } from "./settings.js";
+import { withOrder, withSettings } from "../live/state.js";
 import { Tiles } from "./tiles.js";
 
 const FRAMES = 20;
@@ -27,6 +28,9 @@ let learnedAt = Date.now();
 
 /** @type {Commands | null} */
 let commands = null;
+
+/** What it shall keep to; null where that is not shown. @type {Settings | null} */
+let settings = null;
 
 /** @type {Scrubber | null} */
 let scrubber = null;
@@ -70,7 +74,7 @@ async function relearn() {
   }
   commands?.describe(known.commands);
   write(byId("device-name"), known.name || key);
-  live.learn((state) => known.orders.reduce(withKnown, state));
+  live.learn((state) => withSet(known.orders.reduce(withKnown, state), known));
 }
 
 /** What the server knows and the page does not, as rows. @param {any} known @returns {import("../live/types.js").Row[]} */
@@ -81,6 +85,9 @@ function newest(known) {
 
 /** @param {import("../live/types.js").State} state @param {any} order */
 const withKnown = (state, order) => withOrder(state, { ...order, device: key });
+
+/** @param {import("../live/types.js").State} state @param {any} known */
+const withSet = (state, known) => (known.settings && known.settings.version >= (state.settings[key]?.version ?? 0) ? withSettings(state, { ...known.settings, device: key }) : state);
 
 const request = () => ({ devices: [key], since: { last_s: asked } });
 
@@ -219,6 +226,7 @@ const live = connected((state, news) => {
   }
   const kind = rail.railOf(state, Date.now()).state;
   commands?.draw(state, state.link.phase === "up" && kind !== "down" && !scrubber?.on, values);
+  settings?.draw(state.settings[key], state.devices[key], state.link.phase === "up" && kind !== "down" && !scrubber?.on, now);
   showState(state.devices[key]);
   showAbout(state.about[key]);
   notice(state.subs.main?.reason === "permission_revoked" ? GONE : "");
@@ -253,7 +261,11 @@ if (page.may_command) {
   commands.describe(page.commands);
 }
 showState(page);
-live.learn((state) => page.orders.reduce(withKnown, state));
+if (page.settings) {
+  const save = (/** @type {object} */ wanted) => live.call("PATCH", `devices/${key}/settings/`, wanted);
+  settings = new Settings(byId("settings"), page.may_command ? save : null);
+}
+live.learn((state) => withSet(page.orders.reduce(withKnown, state), page));
 live.subscribe("main", request());
 if (page.first) {
   scrubber = replays(page.first);
