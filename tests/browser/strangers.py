@@ -99,6 +99,7 @@ class Strangers:
         units, words, values = (planted(place) for place in ("unit", "word", "value"))
         numbers, measures = planted("number")[:CHARTS], planted("measure")[:CHARTS]
         commands, options, about = names("command"), planted("option"), planted("about")
+        settings, kept = planted("setting"), planted("kept")
         with Paho(self._demo, self._device) as device:
             kinds = [*zip(words, units, planted("class"), strict=True), *zip(numbers, measures, words, strict=False)]
             actions = {name: {"type": "action"} for name in commands}
@@ -109,14 +110,17 @@ class Strangers:
                 {
                     "metrics": {name: {"unit": unit, "class": kind} for name, unit, kind in kinds},
                     "commands": actions | choices | text,
+                    "settings": {name: {"type": "text", "unit": measures[0]} for name in settings},
                 },
             )
             device.said("telemetry", dict.fromkeys(numbers, 1) | dict(zip(words, values, strict=True)) | LIKE_OBJECTS)
             device.said("telemetry", dict.fromkeys(numbers, 2) | {"lines": LINES})
+            device.said("reported", dict(zip(settings, kept, strict=True)) | {"__proto__": LINES})
             for index, (model, firmware) in enumerate(zip(about[::2], about[1::2], strict=True)):
                 device.said(f"sub/named-{index}/meta", {"model": model, "fw": firmware})
             answers = self._command(device)
         live = [*units, *measures, *numbers, *words, *values, *LIKE_OBJECTS.values(), *commands, *options, *answers]
+        live += [*settings, *kept]
         self.texts += [*live, *about, *planted("class")]
         return live
 

@@ -12,6 +12,7 @@ DOMAIN = (
     "arrivals",
     "numbered_frames",
     "commands",
+    "desired",
     "rejects",
     "replay",
     "registry",

@@ -73,7 +73,8 @@ export class Settings {
     row.show(changed ? draft ?? setting.reported : setting.desired ?? setting.reported);
     row.box.dataset.state = setting.state;
     row.box.toggleAttribute("data-changed", changed);
-    write(row.line, changed && draft === null ? `given back to the device when you save · ${this.#told(setting)}` : this.#told(setting));
+    const unsaved = changed ? `not saved yet${draft === null ? ": given back to the device" : ""} · ` : "";
+    write(row.line, unsaved + this.#told(setting));
     if (row.back) row.back.hidden = setting.desired === null || changed;
     for (const field of row.box.querySelectorAll("button, input, select")) /** @type {HTMLButtonElement} */ (field).disabled = !this.live;
   }
