@@ -8,9 +8,9 @@ import pytest
 from bridge.notices import Notices
 from devices import wire
 from devices.batch import Rejected
-from devices.dialects import Publish
+from devices.dialects import Publish, native
 from devices.numbering import Receipt
-from devices.values import REASONS
+from devices.values import REASONS, Value
 
 
 class Entry(NamedTuple):
@@ -103,3 +103,26 @@ def test_every_notice_fits_into_the_packets_that_small_devices_take(
         # In front of both: a byte, two for the length of the rest, two for that of the topic.
         assert 5 + len(one.topic) + len(one.payload) <= 256
         assert json.loads(one.payload)
+
+
+@pytest.mark.parametrize("gateway", [None, "g" * 63])
+@pytest.mark.parametrize("text", ["x", "°", "😀", "\1", '"'])
+def test_what_a_device_shall_keep_to_comes_whole_in_packets_that_small_devices_take(
+    text: str, gateway: str | None
+) -> None:
+    values: dict[str, Value | None] = {f"setting_{number}": text * (number % 5) for number in range(40)}
+    values |= {"on": True, "off": None, "number": -(2**53) + 1}
+    told = native.desired("k" * 63, gateway, 2**63 - 1, values)
+    said = [json.loads(one.payload) for one in told]
+    assert {one["version"] for one in said} == {2**63 - 1}
+    assert [item for one in said for item in one["values"].items()] == list(values.items())
+    assert {(one.topic, one.qos, one.retain) for one in told} == {(told[0].topic, 1, False)}
+    assert all(5 + len(one.topic) + len(one.payload) <= 256 for one in told)
+
+
+def test_what_fits_comes_in_one_message_and_what_is_too_large_by_itself() -> None:
+    assert len(native.desired("kitchen", None, 1, {"a": 1, "b": 2})) == 1
+    large = {"before": 1, "large": "x" * 1024, "after": 2, "later": 3}
+    said = [json.loads(one.payload)["values"] for one in native.desired("kitchen", None, 1, {**large})]
+    assert said == [{"before": 1}, {"large": "x" * 1024}, {"after": 2, "later": 3}]
+    assert native.desired("kitchen", None, 1, {}) == []

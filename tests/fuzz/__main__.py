@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = "telemetry scalar location status meta meta-item ack gateway topic written json rest live broker".split()
+NAMES = (
+    "telemetry scalar location status meta meta-item ack reported gateway topic written json rest live broker".split()
+)
 MISSING = "The fuzzer is not in the locks, since it has no wheels for every machine. To get it: pip install atheris"
 # Large inputs cost a hundred small ones and teach little more: one run in a hundred may have the size limit and above.
 SMALL, LARGE = 1_024, 65_600

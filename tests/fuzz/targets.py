@@ -27,7 +27,9 @@ NOW: Final = 1_750_000_000_000
 # The dearest 64 KiB take about 40 ms at rest; instrumented and on a busy machine a multiple of it.
 PATIENCE_S: Final = 0.5
 LAST_MS: Final = 10**14  # in the year 5138
-_DECODERS: Final = {kind: msgspec.json.Decoder(kind) for kind in (wire.Frame, wire.Presence, wire.Announce, wire.Ack)}
+_DECODERS: Final = {
+    kind: msgspec.json.Decoder(kind) for kind in (wire.Frame, wire.Presence, wire.Announce, wire.Ack, wire.Report)
+}
 _CLIENT: Final = msgspec.json.Decoder(protocol.ClientMessage)
 
 
@@ -75,6 +77,8 @@ def check_event(event: wire.Event, key: str) -> None:
     expect(_DECODERS[kind].decode(msgspec.json.encode(event)) == event, "changed by a round through JSON", event)
     if isinstance(event, wire.Frame):
         check_frame(event)
+    elif isinstance(event, wire.Report):
+        check_report(event)
     else:
         for leaf in leaves(msgspec.structs.asdict(event)):
             check_leaf(leaf)
@@ -88,6 +92,14 @@ def check_frame(frame: wire.Frame) -> None:
         expect(0 < len(name.encode()) <= values.MAX_NAME and name.isprintable(), "a bad name", name)
     for number in (frame.ts, frame.boot, frame.n, frame.mark):
         expect(number is None or -(2**63) <= number < 2**63, "no 64-bit number", frame)
+
+
+def check_report(report: wire.Report) -> None:
+    """Up to 500 settings, each of which can be stored, and a 64-bit version."""
+    expect(len(report.values) <= values.MAX_METRICS, "too many settings", report)
+    expect(report.version is None or 0 <= report.version < 2**63, "no 64-bit number", report)
+    for leaf in leaves(report.values):
+        check_leaf(leaf)
 
 
 def check_leaf(leaf: object) -> None:
@@ -197,6 +209,7 @@ TARGETS: Final[dict[str, Target]] = {
     "meta": at("hub/kitchen/meta"),
     "meta-item": at("hub/kitchen/meta/temperature"),
     "ack": at("hub/kitchen/ack/c1"),
+    "reported": at("hub/kitchen/reported"),
     "gateway": at("hub/attic/sub/kitchen/telemetry"),
     "topic": any_topic,
     "written": written_again,
