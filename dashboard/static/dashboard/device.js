@@ -262,7 +262,11 @@ if (page.may_command) {
 }
 showState(page);
 if (page.settings) {
-  const save = (/** @type {object} */ wanted) => live.call("PATCH", `devices/${key}/settings/`, wanted);
+  const save = async (/** @type {object} */ wanted) => {
+    const answer = await live.call("PATCH", `devices/${key}/settings/`, wanted);
+    if (answer.status === 200) live.learn((state) => withSet(state, { settings: answer.body }));
+    return answer;
+  };
   settings = new Settings(byId("settings"), page.may_command ? save : null);
 }
 live.learn((state) => withSet(page.orders.reduce(withKnown, state), page));
