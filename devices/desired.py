@@ -85,7 +85,10 @@ def want(
         audit.note("setting.wanted", row.key, detail, fleet=row.fleet, actor=audit.person(user) if user else None)
         _store(
             [
-                Setting(device=row, name=name, desired=value, version=row.wanted, by=by, at=now)
+                Setting(
+                    pk=known[name].pk if name in known else None,
+                    device=row, name=name, desired=value, version=row.wanted, by=by, at=now,
+                )
                 for name, value in changed.items()
             ],
             "desired", "version", "by", "at", "sent_at",
@@ -151,8 +154,9 @@ def report(reports: Sequence[wire.Report], now: int) -> None:
         for row in _taken(device, known[device.pk], one, now) if device else ():
             changed[row.device_id, row.name] = row
             told.add(one.device)
-    # In this order, so that two writers never wait for each other crosswise.
-    _store([changed[name] for name in sorted(changed)], "reported", "reported_at", "answered")
+    rows = list(changed.values())
+    _store(rows, "reported", "reported_at", "answered")
+    _store([row for row in rows if row.answered < row.version and row.sent_at is None], "sent_at")
     _ring(*sorted(told))
 
 
@@ -164,6 +168,8 @@ def _taken(device: Device, known: dict[str, Setting], said: wire.Report, now: in
     for name, value in said.values.items():
         row = known.setdefault(name, Setting(device=device, name=name))
         answered = _answered(row, value, version)
+        if answered < row.version <= row.answered:
+            row.sent_at = None  # it has lost what it was told, and is told anew at once
         if row.answered != answered or not _is(row.reported, value):
             row.reported, row.reported_at, row.answered = value, now, answered
             yield row
@@ -215,8 +221,11 @@ def differences(pks: Iterable[int]) -> list[Difference]:
 
 def sent(told: Iterable[Difference], now: int) -> None:
     """Note that the broker has taken these for their devices."""
+    told = list(told)
     with transaction.atomic():
-        for one in sorted(told, key=lambda one: one.pk):
+        rows = Setting.objects.select_for_update(no_key=True).filter(device__in=[one.pk for one in told])
+        list(rows.order_by("pk").values_list("pk", flat=True))  # in the order of all who write (_store)
+        for one in told:
             # What was changed meanwhile is not what was sent.
             rows = Setting.objects.filter(device_id=one.pk, name__in=list(one.values), version__lte=one.version)
             if rows.update(sent_at=now):
@@ -273,7 +282,11 @@ def _is(one: Value | None, other: Value | None) -> bool:
 
 
 def _store(rows: Sequence[Setting], *fields: str) -> None:
-    """Write these fields alone: people and devices write at the same time, each their own."""
+    """Write these fields alone: people and devices write at the same time, each their own.
+
+    In one order for all who write, so that two never wait for each other crosswise.
+    """
+    rows = sorted(rows, key=lambda row: (row.pk is None, row.pk or 0, row.device_id, row.name))
     for row in rows:
         row.pk = None  # which row it is, its name says
     Setting.objects.bulk_create(rows, update_conflicts=True, unique_fields=["device", "name"], update_fields=fields)

@@ -231,13 +231,17 @@ def test_of_many_at_once_with_one_version_one_wins_and_the_others_are_told(tank:
 def test_people_and_devices_at_once_each_write_their_own(tank: Device) -> None:
     def person() -> None:
         for number in range(1, 10):
-            want(tank, interval_s=number)
+            want(tank, mode="eco" if number % 2 else "auto", interval_s=number)
 
     def device() -> None:
         for number in range(1, 10):
-            reports(tank, version=number, interval_s=number)
+            reports(tank, version=number, interval_s=number, mode="eco")
 
-    together(person, device)
+    def bridge() -> None:
+        for number in range(1, 10):
+            tell(NOW + number * 600_000)
+
+    together(person, device, bridge)
     row = shown(tank)
     assert (row["desired"], row["version"], row["reported"]) == (9, 9, 9)
 
@@ -269,14 +273,13 @@ def test_an_older_version_is_no_answer(tank: Device) -> None:
     assert tell(NOW + 6) == [{"interval_s": 40}]
 
 
-def test_who_has_lost_its_settings_is_told_again(tank: Device) -> None:
+def test_who_has_lost_its_settings_and_says_so_is_told_at_once(tank: Device) -> None:
     want(tank, interval_s=30)
     tell(NOW + 1)
     reports(tank, 1, interval_s=30)
-    comes(tank, NOW + 1000, online=False)
-    comes(tank, NOW + 2000)
-    reports(tank, 0, NOW + 2001, interval_s=10)
-    assert tell(NOW + 2002) == [{"interval_s": 30}]
+    reports(tank, 0, NOW + 6, interval_s=10)
+    assert tell(NOW + 7) == [{"interval_s": 30}]
+    assert tell(NOW + 8) == []
 
 
 def test_a_version_that_was_never_given_answers_nothing_that_comes_later(tank: Device) -> None:
