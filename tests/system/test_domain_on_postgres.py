@@ -28,6 +28,8 @@ DOMAIN = (
     "audit",
     "invitations",
     "visibility",
+    "jobs",
+    "schedules",
 )
 
 
