@@ -188,9 +188,12 @@ def touched(file: Path, since: float) -> bool:
 
 @contextmanager
 def stacked(folder: Path, name: str, kinds: Sequence[str]) -> Iterator[Stack]:
-    """A hub whose processes can be killed, with devices; a plain web server besides makes what it needs."""
+    """A hub whose processes can be killed, with devices; a plain web server besides makes what it needs.
+
+    PostgreSQL does not sync: what a killed process has written is kept by the kernel, and all would wait for the disk.
+    """
     folder.mkdir(exist_ok=True)
-    with ExitStack() as inner, running_production(folder, bridges=0, durable=True, HUB_API_RATE="10000") as hub:
+    with ExitStack() as inner, running_production(folder, bridges=0, HUB_API_RATE="10000") as hub:
         stack = Stack(hub, name, inner)
         stack.begin(kinds)
         yield stack
