@@ -150,7 +150,7 @@ def come_back_late(folder: Path, frames: int, say: Callable[[str], None], carele
         absences = [Absence(hub, way, place, count, careless or way.kind) for place, way in enumerate(WAYS)]
         for absence in absences:
             stack.callback(absence.part.kill)
-        asker = Asker(hub.url, hub.token())
+        asker = stack.enter_context(Asker(hub.url, hub.token()))
         for absence in absences:
             absence.leave()
         say(f"{count * len(absences)} devices are away")

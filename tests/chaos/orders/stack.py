@@ -88,7 +88,7 @@ class Stack:
         self._ours("device", [Path(__file__).with_name("actor.py"), hub.folder / "job.json"]).launch()
         for name in OURS:
             self._awaits(name, began)
-        self._asker = Asker(f"http://{LOOPBACK}:{port}", hub.token())
+        self._asker = self._stack.enter_context(Asker(f"http://{LOOPBACK}:{port}", hub.token()))
 
     def _ours(self, name: str, program: Sequence[str | Path]) -> Part:
         command = [sys.executable, "-m", "tests.chaos.orders.faulty", str(self.hub.folder), name, *program]
