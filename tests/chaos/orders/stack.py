@@ -43,7 +43,8 @@ AWAY_S: Final = 0.4
 SETTLED_S: Final = 150.0
 # Nobody does anything any more.
 QUIET_S: Final = 3.0
-STATES: Final = "SELECT key, id, state, expires_at FROM devices_command WHERE key IS NOT NULL"
+# What was not asked for by a key is known by its id.
+STATES: Final = "SELECT coalesce(key, id), id, state, expires_at FROM devices_command"
 
 
 class Stack:
