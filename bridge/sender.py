@@ -97,7 +97,6 @@ class Sender:
             while self._may_send(outbound):
                 await self._news.wait()
                 self._news.clear()
-                # What is not sent of it, for the connection went away, is found by `run`, which looks for whichever.
                 while self._rung and self._may_send(outbound):
                     if orders := await self.claim():
                         flights.create_task(self.fly(outbound, orders))
@@ -111,6 +110,8 @@ class Sender:
         while self._flying >= WINDOW:
             self._landed.clear()
             await self._landed.wait()
+        if not self.connected or self._stopping.is_set():
+            return []  # found by `run` once there is a connection, which looks for whichever
         devices, room = self._next(), WINDOW - self._flying
         try:
             orders = await self._threads.run(commands.claim, devices, now_ms(), room)
@@ -179,6 +180,8 @@ async def _hand_over(outbound: mqtt.Outbound, order: Order) -> None:
     left_ms = order.expires_at - now_ms()
     if left_ms <= 0:
         raise mqtt.NotSentError("its time is over")
+    if not outbound.is_open:
+        raise mqtt.NotSentError("not connected")
     publish = native.encode(order)
     # Rounded down: a broker that keeps it for a sleeper hands it over before its end, or not at all.
     left_s = left_ms // 1000
