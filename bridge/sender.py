@@ -50,6 +50,8 @@ class Sender:
         self._stopping = asyncio.Event()
         self._flying = 0
         self._landed = asyncio.Event()
+        # Whether the broker has refused something since somebody last rang: then it is not asked again at once.
+        self._refused = False
         self._noting = asyncio.Lock()
         # What is known of publishes, and not noted yet: the broker has them; it has not; nobody knows.
         self._sent: list[Order] = []
@@ -59,6 +61,7 @@ class Sender:
     def ring(self, device: str = WHICHEVER) -> None:
         """Have a device's commands sent, or look whose can be: a doorbell may have been lost, an answer be missing."""
         self._rung[device] = None
+        self._refused = False
         self._news.set()
 
     def stop(self) -> None:
@@ -118,10 +121,9 @@ class Sender:
         except DatabaseError as error:
             logger.warning("commands wait for the database (%s)", error)  # the sweep rings again
             return []
-        if len(orders) == room:
+        if len(orders) == room and not self._refused:
             # There may be more; it is their turn again after everybody else's.
-            for device in devices or {WHICHEVER}:
-                self.ring(device)
+            self._rung |= dict.fromkeys(devices or {WHICHEVER})
         self._flying += len(orders)
         return orders
 
@@ -144,6 +146,7 @@ class Sender:
         except mqtt.NotSentError as error:
             logger.info("command %s is not sent yet: %s", order.cid, error)
             self._unsent.append(order)
+            self._refused = True
         except mqtt.UnsureError:
             self._lost.append(order)
         else:
@@ -166,7 +169,7 @@ class Sender:
                 if lost:
                     await self._threads.run(commands.lost, lost, now_ms())
                 if unsent:
-                    await self._threads.run(commands.unsent, unsent)
+                    await self._threads.run(commands.unsent, unsent, now_ms())
             except DatabaseError as error:
                 # Noted later, unless its answer settles it first. Who was not given back stays claimed: whether it was
                 # given back nobody knows, and twice would be once too often.

@@ -48,7 +48,9 @@ class Command(models.Model):
             models.Index(F("device"), F("created_at").desc(), name="command_newest"),
             # In the order in which bridges take them.
             models.Index(
-                fields=["created_at", "id"], name="command_waiting", condition=Q(state="queued", claimed_at=None)
+                fields=["changed_at", "created_at", "id"],
+                name="command_waiting",
+                condition=Q(state="queued", claimed_at=None),
             ),
         ]
 
