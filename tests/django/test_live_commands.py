@@ -82,7 +82,7 @@ async def test_a_repeated_key_gives_the_first_command(bob: User, pump: Device) -
 
 
 async def test_one_too_many_may_be_tried_again(bob: User, pump: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "MAX_WAITING", 1)
+    monkeypatch.setattr("devices.commands.issuing.MAX_WAITING", 1)
     async with signed_in(bob) as live:
         await give(live)
         await live.until("ok")
