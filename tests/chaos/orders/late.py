@@ -125,8 +125,8 @@ class Absence:
         self.way.back(self.part)
         last = [asker.ask(self._wish(key, 60)) for key in self.keys]
         wanted = {one.cid for one in last}
-        eventually(lambda: wanted <= acts.times(self.acts).keys(), f"{self.way.name}: each is back", PATIENCE_S)
         self.asked += last
+        eventually(lambda: wanted <= self._closed(), f"{self.way.name}: each is back", PATIENCE_S)
 
     def verdict(self) -> Cell:
         """Its row of the table. The last command of each is counted, too: once."""
@@ -144,6 +144,9 @@ class Absence:
         known = {one.wish.key for one in self.asked}
         rows = (Told(*row) for row in oracle.ask(oracle.postgres(self._hub.postgres.url), STATES))
         return [one for one in rows if one.key in known]
+
+    def _closed(self) -> set[str]:
+        return {one.cid for one in self.told() if one.state not in judge.OPEN}
 
     def _wish(self, key: str, ttl_s: int) -> Wish:
         return Wish(secrets.token_hex(8), key, self.way.kind, ttl_s, self.way.name)
