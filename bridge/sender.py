@@ -50,6 +50,8 @@ class Sender:
         self._stopping = asyncio.Event()
         self._flying = 0
         self._landed = asyncio.Event()
+        # Whether the broker has refused something since somebody last rang: then it is not asked again at once.
+        self._refused = False
         self._noting = asyncio.Lock()
         # What is known of publishes, and not noted yet: the broker has them; it has not; nobody knows.
         self._sent: list[Order] = []
@@ -59,6 +61,7 @@ class Sender:
     def ring(self, device: str = WHICHEVER) -> None:
         """Have a device's commands sent, or look whose can be: a doorbell may have been lost, an answer be missing."""
         self._rung[device] = None
+        self._refused = False
         self._news.set()
 
     def stop(self) -> None:
@@ -97,7 +100,6 @@ class Sender:
             while self._may_send(outbound):
                 await self._news.wait()
                 self._news.clear()
-                # What is not sent of it, for the connection went away, is found by `run`, which looks for whichever.
                 while self._rung and self._may_send(outbound):
                     if orders := await self.claim():
                         flights.create_task(self.fly(outbound, orders))
@@ -111,16 +113,17 @@ class Sender:
         while self._flying >= WINDOW:
             self._landed.clear()
             await self._landed.wait()
+        if not self.connected or self._stopping.is_set():
+            return []  # found by `run` once there is a connection, which looks for whichever
         devices, room = self._next(), WINDOW - self._flying
         try:
             orders = await self._threads.run(commands.claim, devices, now_ms(), room)
         except DatabaseError as error:
             logger.warning("commands wait for the database (%s)", error)  # the sweep rings again
             return []
-        if len(orders) == room:
+        if len(orders) == room and not self._refused:
             # There may be more; it is their turn again after everybody else's.
-            for device in devices or {WHICHEVER}:
-                self.ring(device)
+            self._rung |= dict.fromkeys(devices or {WHICHEVER})
         self._flying += len(orders)
         return orders
 
@@ -143,6 +146,7 @@ class Sender:
         except mqtt.NotSentError as error:
             logger.info("command %s is not sent yet: %s", order.cid, error)
             self._unsent.append(order)
+            self._refused = True
         except mqtt.UnsureError:
             self._lost.append(order)
         else:
@@ -165,7 +169,7 @@ class Sender:
                 if lost:
                     await self._threads.run(commands.lost, lost, now_ms())
                 if unsent:
-                    await self._threads.run(commands.unsent, unsent)
+                    await self._threads.run(commands.unsent, unsent, now_ms())
             except DatabaseError as error:
                 # Noted later, unless its answer settles it first. Who was not given back stays claimed: whether it was
                 # given back nobody knows, and twice would be once too often.
@@ -179,6 +183,8 @@ async def _hand_over(outbound: mqtt.Outbound, order: Order) -> None:
     left_ms = order.expires_at - now_ms()
     if left_ms <= 0:
         raise mqtt.NotSentError("its time is over")
+    if not outbound.is_open:
+        raise mqtt.NotSentError("not connected")
     publish = native.encode(order)
     # Rounded down: a broker that keeps it for a sleeper hands it over before its end, or not at all.
     left_s = left_ms // 1000

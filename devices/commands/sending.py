@@ -76,7 +76,7 @@ def _free(rows: QuerySet[Command], limit: int) -> list[Command]:
     """Lock the oldest of these that nobody else holds at this moment: another bridge, or who cancels it."""
     rows = rows.select_for_update(of=("self",), no_key=True, skip_locked=True).select_related("device__gateway")
     fields = ("name", "args", "expires_at", "sends", "device__key", "device__gateway__key")
-    return list(rows.only(*fields).order_by("created_at", "pk")[:limit])
+    return list(rows.only(*fields).order_by("changed_at", "created_at", "pk")[:limit])
 
 
 def _order(command: Command) -> Order:
@@ -101,11 +101,14 @@ def sent(orders: Collection[Order], now: int) -> None:
     log.move(_rows(orders), "sent", now, "the broker acknowledged it", log.THE_BROKER)
 
 
-def unsent(orders: Sequence[Order]) -> None:
-    """Give claims back: the broker has not got these, for sure, so they may be tried again until they expire."""
+def unsent(orders: Sequence[Order], now: int) -> None:
+    """Give claims back: the broker has not got these, for sure, so they may be tried again until they expire.
+
+    They are tried after all others that wait: who is refused each time must not be in everybody's way.
+    """
     first = [order for order in orders if order.sends == 1]
     # Who has been claimed again meanwhile may have reached its device.
-    _rows(first).filter(state="queued", sends=1).update(claimed_at=None, looked_seq=None, sends=0)
+    _rows(first).filter(state="queued", sends=1).update(claimed_at=None, looked_seq=None, sends=0, changed_at=now)
 
 
 def lost(orders: Collection[Order], now: int) -> None:

@@ -46,6 +46,12 @@ class Command(models.Model):
                 condition=Q(state__in=["queued", "sent", "received"]),
             ),
             models.Index(F("device"), F("created_at").desc(), name="command_newest"),
+            # In the order in which bridges take them.
+            models.Index(
+                fields=["changed_at", "created_at", "id"],
+                name="command_waiting",
+                condition=Q(state="queued", claimed_at=None),
+            ),
             models.Index(fields=["changed_at"], name="command_changed"),
         ]
 

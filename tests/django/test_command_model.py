@@ -101,7 +101,7 @@ class World:
             return
         order = here.claimed.popleft()
         if self.now >= order.expires_at:
-            commands.unsent([order])
+            commands.unsent([order], self.now)
             return
         self.publishes.append((order.cid, self.now))
         self.on_the_wire[order.device].append(order.cid)
@@ -111,7 +111,7 @@ class World:
         """The broker does not take it, for sure."""
         here = self.bridges[number % len(self.bridges)]
         if here.claimed:
-            commands.unsent([here.claimed.popleft()])
+            commands.unsent([here.claimed.popleft()], self.now)
 
     def note(self, number: int, how: str) -> None:
         here = self.bridges[number % len(self.bridges)]

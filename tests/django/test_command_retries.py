@@ -70,7 +70,7 @@ def test_a_claim_that_is_given_back_late_stays_with_who_claimed_it_again(wise: D
     command = issue(wise)
     slow = claim(command)
     assert claims(NOW + 5_000) == [command.pk]
-    commands.unsent([slow])
+    commands.unsent([slow], NOW + 5_000)
     assert not commands.cancel(command.pk, NOW + 5_001, "carol")
     assert claims(NOW + 5_001) == []
 
@@ -110,6 +110,12 @@ def test_what_is_due_again_leaves_room_for_what_is_new(wise: Device) -> None:
     taken = [order.cid for order in commands.claim(None, NOW + 6_000, 4)]
     assert len({*taken} & {one.pk for one in old}) == 2
     assert len({*taken} & {one.pk for one in new}) == 2
+
+
+def test_what_the_broker_refused_waits_behind_all_others(plain: Device) -> None:
+    ids = [commands.issue(plain, "led", None, user=None, now=NOW + at)[0].pk for at in range(4)]
+    commands.unsent(commands.claim(None, NOW + 5, 2), NOW + 6)
+    assert claims(NOW + 7) == [ids[2], ids[3], ids[0], ids[1]]
 
 
 def test_a_claim_takes_no_more_than_it_is_asked_for_and_the_oldest_first(plain: Device) -> None:

@@ -290,7 +290,7 @@ def test_commands_wait_in_the_order_of_their_issue(tank: Device) -> None:
 
 def test_a_refused_publish_gives_the_command_back(tank: Device) -> None:
     command = issue(tank)
-    commands.unsent([claim(command)])
+    commands.unsent([claim(command)], NOW)
     assert state(command) == "queued"
     assert claim(command)
 
@@ -300,7 +300,7 @@ def test_a_publish_that_broke_off_is_unknown_and_not_repeated(tank: Device) -> N
     order = claim(command)
     commands.lost([order], NOW + 5)
     assert log(command)[1:] == [("unknown", NOW + 5, "the connection broke before the broker answered")]
-    commands.unsent([order])
+    commands.unsent([order], NOW)
     assert claims() == []
 
 

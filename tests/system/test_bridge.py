@@ -14,7 +14,7 @@ import pytest
 from django.db import connection, connections
 from msgspec import structs
 
-from bridge import mqtt
+from bridge import mqtt, sender
 from bridge.lead import Alone
 from bridge.listener import Listener
 from bridge.threads import now_ms
@@ -371,6 +371,99 @@ async def test_what_broke_off_is_unknown_and_not_repeated(
         assert await ask(log_of, cid) == ["queued", "unknown"]
         await send(worker)
     assert await ask(state, cid) == "unknown"
+
+
+async def test_what_broke_off_goes_out_again_under_its_id_to_who_remembers(
+    broker: Stand,
+    worker: Worker,
+    ask: Callable[..., Any],
+    order: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await ask(Device.objects.update, remembers=256)
+    cid = await order()
+    async with mqtt.outbound(worker.sender.url, "Bridge-out") as worker.sender.outbound:
+        os.kill(broker.service.pid, signal.SIGSTOP)
+        sending = asyncio.create_task(send(worker))
+        published = worker.sender.outbound._pending
+        await until(lambda: bool(published))
+        await asyncio.to_thread(broker.service.kill)
+        await sending
+    assert await ask(log_of, cid) == ["queued"]
+    await asyncio.to_thread(broker.service.start)
+    monkeypatch.setattr("devices.commands.sending.AGAIN_MS", 0)
+    async with (
+        broker.hub(identifier="device") as device,
+        mqtt.outbound(worker.sender.url, "Bridge-out") as worker.sender.outbound,
+    ):
+        await device.subscribe("hub/pump-1/cmd/#")
+        await send(worker)
+        assert await device.heard() == (f"hub/pump-1/cmd/led/{cid}", "on")
+    assert await ask(log_of, cid) == ["queued", "sent"]
+    assert (await ask(Command.objects.get, pk=cid)).sends == 2
+
+
+def issue_for_many(count: int) -> list[str]:
+    """A command for each of so many devices that are online, and the ids in the order of their issue."""
+    registry.create_many([registry.draft(f"d-{number}", Fleet.objects.get())[0] for number in range(count)])
+    Head.objects.update(presence="online")
+    devices = list(Device.objects.exclude(key="pump-1").order_by("pk"))
+    commands.issue_many(devices, "led", "on", user=None, now=now_ms(), ttl_s=60)
+    return list(Command.objects.order_by("created_at", "pk").values_list("pk", flat=True))
+
+
+async def test_many_commands_go_out_in_the_order_of_their_issue_and_all_are_noted(
+    broker: Stand, worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
+) -> None:
+    given = [await order() for _ in range(45)]
+    others = await ask(issue_for_many, 30)
+    async with broker.hub(identifier="device") as device, mqtt.outbound(worker.sender.url, "Bridge-out") as outbound:
+        await device.subscribe("hub/+/cmd/#")
+        worker.sender.outbound = outbound
+        sending = asyncio.create_task(worker.sender._send_while_open(outbound))
+        for number in range(30):
+            await worker.device_order({"type": "device.order", "device": f"d-{number}", "command": ""})
+        await worker.sweep_once(slow=False)
+        heard = [(await device.heard())[0] for _ in range(75)]
+        worker.sender.stop()
+        await sending
+    assert [topic.rpartition("/")[2] for topic in heard if "pump-1" in topic] == given
+    assert len({topic for topic in heard if "pump-1" not in topic}) == len(others) - len(given) == 30
+    assert set(await ask(lambda: [*Command.objects.values_list("state", "sends")])) == {("sent", 1)}
+
+
+async def test_a_bridge_takes_no_more_than_the_broker_answers(
+    broker: Stand, worker: Worker, ask: Callable[..., Any]
+) -> None:
+    """What it had taken besides would be in doubt, were the broker to go away; and would be in memory until then."""
+    await ask(issue_for_many, 60)
+    async with mqtt.outbound(worker.sender.url, "Bridge-out") as outbound:
+        worker.sender.outbound = outbound
+        os.kill(broker.service.pid, signal.SIGSTOP)
+        sending = asyncio.create_task(worker.sender._send_while_open(outbound))
+        worker.sender.ring()
+        await until(lambda: len(outbound._pending) == sender.WINDOW)
+        for _ in range(3):
+            await worker.sweep_once(slow=False)
+        assert await ask(Command.objects.exclude(claimed_at=None).count) == sender.WINDOW
+        await asyncio.to_thread(broker.service.kill)
+        worker.sender.stop()
+        await sending
+    states = await ask(lambda: [*Command.objects.values_list("state", flat=True)])
+    assert (states.count("unknown"), states.count("queued")) == (sender.WINDOW, 60 - sender.WINDOW)
+
+
+async def test_what_is_over_when_its_turn_comes_does_not_go_out(
+    worker: Worker, ask: Callable[..., Any], order: Callable[..., Any]
+) -> None:
+    cid = await order(ttl_s=1)
+    async with mqtt.outbound(worker.sender.url, "Bridge-out") as outbound:
+        worker.sender.outbound = outbound
+        worker.sender.ring()
+        (taken,) = await worker.sender.claim()
+        await worker.sender.fly(outbound, [structs.replace(taken, expires_at=now_ms())])
+    assert await ask(state, cid) == "queued"
+    assert (await ask(Command.objects.get, pk=cid)).claimed_at is None
 
 
 async def test_a_claim_whose_bridge_died_ends_as_unknown(

@@ -36,6 +36,7 @@ def test_a_command_is_carried_out_once_whoever_dies_on_its_way(own_bridge: Produ
         stack.asks = [("kept", GOOD_FOR_S), ("clean", GOOD_FOR_S)]
         for point, victim in SAMPLE:
             stack.strike(point, victim, Random(point), f"{point} × {victim}")
+        stack.settle()
         # The judge is no proof unless it sees this one: it says that it remembers, and does not.
         stack.asks = [("amnesiac", GOOD_FOR_S)]
         stack.strike("acted", "device", Random(0), "a device forgets")

@@ -1,7 +1,7 @@
 """Whoever asks for commands over REST, as a careful program does: with a key, and again until there is an answer."""
 
 import time
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import httpx
 
@@ -37,6 +37,12 @@ class Asker:
         self._client = httpx.Client(
             base_url=url, headers={"Authorization": f"Token {token}"}, timeout=ANSWER_S, trust_env=False
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def ask(self, wish: Wish) -> Asked:
         body = {"name": "act", "ttl_s": wish.ttl_s, "key": wish.key}

@@ -4,6 +4,7 @@ Each of the ways in which a device is away has its devices, in a process of thei
 command: that it carries it out proves that it is back, and has seen what came before.
 """
 
+import json
 import os
 import secrets
 import signal
@@ -13,7 +14,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from random import Random
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -70,6 +70,19 @@ WAYS: Final = (
 )
 
 
+ISSUE: Final = """
+import json, os, random, time
+from devices import commands
+from devices.models import Command, Device
+prefix, times, *ttl_s = json.loads(os.environ["HUB_TEST"])
+devices = list(Device.objects.filter(key__startswith=prefix).select_related("fleet"))
+for _ in range(times):
+    now = time.time_ns() // 1_000_000
+    given = commands.issue_many(devices, "act", None, user=None, now=now, ttl_s=random.randint(*ttl_s))
+    print(*(one.pk for one in given if isinstance(one, Command)))
+"""
+
+
 class Absence:
     """The devices that are away in one way."""
 
@@ -99,10 +112,10 @@ class Absence:
         if self.way.stop is Part.kill:
             self._until_present(0)
 
-    def ask(self, asker: Asker, dice: Random) -> None:
-        """Ask for commands that are over soon."""
-        for _ in range(EACH):
-            self.asked += [asker.ask(self._wish(key, dice.randint(*TTL_S))) for key in self.keys]
+    def ask(self) -> None:
+        """Give them commands that are over soon, as a job would."""
+        cids = self._hub.manage("shell", "-v", "0", "-c", ISSUE, HUB_TEST=json.dumps([self.prefix, EACH, *TTL_S]))
+        self.asked += [Asked(Wish(cid, "", self.way.kind, 0, self.way.name), cid) for cid in cids.split()]
 
     def come_back(self, asker: Asker) -> None:
         """Be back once all of them are over, and carry one more out."""
@@ -112,8 +125,8 @@ class Absence:
         self.way.back(self.part)
         last = [asker.ask(self._wish(key, 60)) for key in self.keys]
         wanted = {one.cid for one in last}
-        eventually(lambda: wanted <= acts.times(self.acts).keys(), f"{self.way.name}: each is back", PATIENCE_S)
         self.asked += last
+        eventually(lambda: wanted <= self._closed(), f"{self.way.name}: each is back", PATIENCE_S)
 
     def verdict(self) -> Cell:
         """Its row of the table. The last command of each is counted, too: once."""
@@ -131,6 +144,9 @@ class Absence:
         known = {one.wish.key for one in self.asked}
         rows = (Told(*row) for row in oracle.ask(oracle.postgres(self._hub.postgres.url), STATES))
         return [one for one in rows if one.key in known]
+
+    def _closed(self) -> set[str]:
+        return {one.cid for one in self.told() if one.state not in judge.OPEN}
 
     def _wish(self, key: str, ttl_s: int) -> Wish:
         return Wish(secrets.token_hex(8), key, self.way.kind, ttl_s, self.way.name)
@@ -150,12 +166,12 @@ def come_back_late(folder: Path, frames: int, say: Callable[[str], None], carele
         absences = [Absence(hub, way, place, count, careless or way.kind) for place, way in enumerate(WAYS)]
         for absence in absences:
             stack.callback(absence.part.kill)
-        asker = Asker(hub.url, hub.token())
+        asker = stack.enter_context(Asker(hub.url, hub.token()))
         for absence in absences:
             absence.leave()
         say(f"{count * len(absences)} devices are away")
         with ThreadPoolExecutor(len(absences)) as pool:
-            each(pool.submit(absence.ask, asker, Random(place)) for place, absence in enumerate(absences))
+            each(pool.submit(absence.ask) for absence in absences)
             say("they come back")
             each(pool.submit(absence.come_back, asker) for absence in absences)
         time.sleep(SETTLING_S)

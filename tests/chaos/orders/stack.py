@@ -43,7 +43,8 @@ AWAY_S: Final = 0.4
 SETTLED_S: Final = 150.0
 # Nobody does anything any more.
 QUIET_S: Final = 3.0
-STATES: Final = "SELECT key, id, state, expires_at FROM devices_command WHERE key IS NOT NULL"
+# What was not asked for by a key is known by its id.
+STATES: Final = "SELECT coalesce(key, id), id, state, expires_at FROM devices_command"
 
 
 class Stack:
@@ -88,7 +89,7 @@ class Stack:
         self._ours("device", [Path(__file__).with_name("actor.py"), hub.folder / "job.json"]).launch()
         for name in OURS:
             self._awaits(name, began)
-        self._asker = Asker(f"http://{LOOPBACK}:{port}", hub.token())
+        self._asker = self._stack.enter_context(Asker(f"http://{LOOPBACK}:{port}", hub.token()))
 
     def _ours(self, name: str, program: Sequence[str | Path]) -> Part:
         command = [sys.executable, "-m", "tests.chaos.orders.faulty", str(self.hub.folder), name, *program]
@@ -188,9 +189,12 @@ def touched(file: Path, since: float) -> bool:
 
 @contextmanager
 def stacked(folder: Path, name: str, kinds: Sequence[str]) -> Iterator[Stack]:
-    """A hub whose processes can be killed, with devices; a plain web server besides makes what it needs."""
+    """A hub whose processes can be killed, with devices; a plain web server besides makes what it needs.
+
+    PostgreSQL does not sync: what a killed process has written is kept by the kernel, and all would wait for the disk.
+    """
     folder.mkdir(exist_ok=True)
-    with ExitStack() as inner, running_production(folder, bridges=0, durable=True, HUB_API_RATE="10000") as hub:
+    with ExitStack() as inner, running_production(folder, bridges=0, HUB_API_RATE="10000") as hub:
         stack = Stack(hub, name, inner)
         stack.begin(kinds)
         yield stack
