@@ -71,7 +71,7 @@ def test_a_tag_selects_the_devices_of_a_schedule(look: Look) -> None:
     expect(page.locator("#tags .chip")).to_have_text(["cellar", "wet"])
     page.goto("/fleets/main/jobs/new/?name=relay&args=false&tag=wet&when=cron")
     expect(live(page).locator("#preview")).to_have_text("Will be given to 1 device.")
-    page.get_by_label("Cron").fill("0 6 * * 1-5")
+    page.get_by_role("textbox", name="Cron").fill("0 6 * * 1-5")
     page.get_by_label("Title").fill("Lights out")
     page.get_by_role("button", name="Make the schedule").click()
     schedule = page.locator(".schedule")
