@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SECOND_MS = 1000
+SECOND_MS: Final = 1000
 
 
 def stage_end(total: int, stages: Sequence[int], stage: int) -> int:

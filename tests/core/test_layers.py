@@ -88,7 +88,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 CELLAR = len(FLOORS) - 1
 
-PURE = ("devices.wire", "devices.lifecycle", "devices.dialects", "devices.batch", "dashboard.protocol")
+PURE = (
+    "devices.wire",
+    "devices.jobs.pace",
+    "devices.lifecycle",
+    "devices.dialects",
+    "devices.batch",
+    "dashboard.protocol",
+)
 OUTSIDE_WORLD = frozenset(
     "aiomqtt asyncio channels concurrent django http io logging multiprocessing os paho pathlib psycopg redis "
     "requests rest_framework secrets select shutil signal socket sqlite3 ssl structlog subprocess sys tempfile "

@@ -10,6 +10,7 @@ from devices import commands, jobs, members, registry, telemetry, wire
 from devices.errors import Refusal
 from devices.jobs import pace
 from devices.models import AuditEntry, Command, Device, Fleet, Job, Membership, Target
+from tests.django.together import together
 
 NOW = 1_790_000_000_000
 LED = {"led": {"type": "bool"}}
@@ -40,10 +41,9 @@ def start(fleet: Fleet, user: User, **given: Any) -> Job:
 
 def answer(status: wire.AckStatus, *keys: str, now: int = NOW) -> None:
     """Have the commands of these devices sent, and answered so; of all, if none is named."""
-    rows = Command.objects.filter(state="queued", claimed_at=None).select_related("device")
-    for command in rows.filter(device__key__in=keys) if keys else rows:
-        assert commands.claim(command.pk, now)
-        commands.settle(wire.Ack(device=command.device.key, cid=command.pk, status=status, received_at=now), now)
+    orders = commands.claim(frozenset(keys) or None, now)
+    acks = [wire.Ack(device=one.device, cid=one.cid, status=status, received_at=now) for one in orders]
+    assert not commands.settle(acks, now)
 
 
 def given() -> int:
@@ -234,14 +234,10 @@ def test_a_job_that_is_stopped_gives_no_more_and_one_that_is_cancelled_takes_bac
     jobs.stop(job, bob, NOW + 600)
     jobs.step(NOW + 5000)
     assert now_is(job) == ("stopped", {"queued": 2, "waiting": 2})
-    claimed = Command.objects.order_by("created_at").first()
-    assert claimed
-    assert commands.claim(claimed.pk, NOW)
+    (claimed,) = commands.claim(frozenset(("lamp-000",)), NOW)
     jobs.cancel(job, bob, NOW + 6000)
     assert now_is(job) == ("cancelled", {"cancelled": 1, "queued": 1, "waiting": 2})
-    commands.settle(
-        wire.Ack(device=claimed.device.key, cid=claimed.pk, status="succeeded", received_at=NOW), NOW + 7000
-    )
+    commands.settle([wire.Ack(device=claimed.device, cid=claimed.cid, status="succeeded", received_at=NOW)], NOW + 7000)
     jobs.step(NOW + 8000, since=NOW + 6500)
     assert now_is(job) == ("cancelled", {"cancelled": 1, "succeeded": 1, "waiting": 2})
     with pytest.raises(Refusal, match="cancelled already") as refused:
@@ -309,6 +305,53 @@ def test_a_large_job_does_not_hold_up_a_small_one(bob: User, greenhouse: Fleet, 
     assert [job.targets.exclude(command=None).count() for job in (small, large)] == [3, 497]
     assert not jobs.step(NOW + 1)
     assert large.targets.exclude(command=None).count() == 520
+
+
+# --- at once
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bridges_that_step_at_once_give_each_device_one_command(
+    bob: User, greenhouse: Fleet, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devices.jobs.course.BUDGET", 5)
+    make(40)
+    job = start(greenhouse, bob)
+
+    def steps() -> None:
+        for turn in range(10):
+            jobs.step(NOW + turn * 1000)
+
+    together(*[steps] * 4)
+    while jobs.step(NOW + 20_000):  # they passed over what another had in hand
+        pass
+    job.refresh_from_db()
+    assert job.issued == 40
+    assert [device.orders.count() for device in Device.objects.all()] == [1] * 40
+
+
+@pytest.mark.django_db(transaction=True)
+def test_requests_with_one_key_at_once_make_one_job(bob: User, greenhouse: Fleet, make: Any) -> None:
+    make(2)
+    found = together(*[lambda: jobs.start(asked(greenhouse), bob, NOW, "abc")] * 4)
+    assert {job.pk for job, _ in found} == {Job.objects.get().pk}
+    assert sorted(new for _, new in found) == [False, False, False, True]
+    assert Target.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_step_that_breaks_off_leaves_nothing_half_done(
+    bob: User, greenhouse: Fleet, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(3)
+    job = start(greenhouse, bob)
+    with monkeypatch.context() as broken:
+        broken.setattr(Target.objects, "bulk_update", None)
+        with pytest.raises(TypeError):
+            jobs.step(NOW)
+    assert (given(), now_is(job)) == (0, ("running", {"waiting": 3}))
+    jobs.step(NOW + 1)
+    assert given() == 3
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from devices import jobs, members, registry, schedules
 from devices.errors import Refusal
 from devices.models import AuditEntry, Device, Fleet, Job, Membership, Schedule
+from tests.django.together import together
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -194,3 +195,11 @@ def test_what_is_no_time_is_refused_with_an_example(
 def test_a_time_zone_is_kept_over_its_changes(cron: str, after: str, due: str) -> None:
     zone = "Europe/Berlin"
     assert schedules.next_of(cron, zone, at(after, zone)) == at(due, zone)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bridges_that_sweep_at_once_make_one_job_of_a_time(bob: User, greenhouse: Fleet, lamp: Device) -> None:
+    schedule = make(bob, greenhouse)
+    together(*[lambda: schedules.sweep(NOON + HOUR)] * 4)
+    assert runs(schedule) == [(NOON + HOUR, True, "")]
+    assert Job.objects.count() == 1

@@ -25,6 +25,8 @@ DOMAIN = (
     "audit",
     "invitations",
     "visibility",
+    "jobs",
+    "schedules",
 )
 
 
