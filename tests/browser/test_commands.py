@@ -49,7 +49,7 @@ def test_ticked_devices_are_given_a_command_by_a_job_that_tells_of_each(look: Lo
         page.get_by_role("checkbox", name=f"Choose {key}").check()
     expect(page.locator("#ticked-count")).to_have_text("2 selected")
     page.get_by_role("link", name="Send a command").click()
-    live(page).get_by_label("Command").select_option("relay")
+    live(page).get_by_label("Command", exact=True).select_option("relay")
     page.get_by_role("button", name="relay on", exact=True).click()
     expect(page.locator("#preview")).to_contain_text("Will be given to 1 device; 1 cannot take it")
     expect(page.locator("#preview")).to_contain_text("sim-climate-1: ")
