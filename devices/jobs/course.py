@@ -39,8 +39,10 @@ def step(now: int, since: int = 0) -> bool:
 
     since  commands that changed before this (ms) were counted already; 0: count all
     """
+    moved = _moved(since) if since else None
+    if not moved and not Job.objects.filter(state="running").exists():
+        return False  # without a transaction, which takes the lock that SQLite has one of
     with transaction.atomic():
-        moved = _moved(since) if since else None
         jobs = list(_locked(moved))
         wanted = [_allowed(job, now) for job in jobs]
         given = pace.shares(wanted, BUDGET)

@@ -162,9 +162,9 @@ def test_a_list_of_many_costs_as_much_as_one_of_few(
     for index in range(12):
         registry.create(f"d-{index}", greenhouse)
     client.get(URL)  # notes that the token was used, once a minute
-    with django_assert_num_queries(2):  # token with its user, page
+    with django_assert_num_queries(3):  # token with its user, page, tags
         client.get(URL)
-    with django_assert_num_queries(3):  # token with its user, device, metrics
+    with django_assert_num_queries(4):  # token with its user, device, tags, metrics
         client.get(f"{URL}d-1/")
 
 
