@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from dashboard import reads
 from dashboard.fanout import Fanout
 from devices import commands, groups
+from devices.commands import issuing
 from devices.models import Command, CommandEvent, Device
 from tests.django.live import Live, run, settle, signed_in
 
@@ -96,7 +97,7 @@ async def test_a_repeated_key_gives_the_first_command(bob: User, pump: Device) -
 
 
 async def test_one_too_many_may_be_tried_again(bob: User, pump: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "MAX_WAITING", 1)
+    monkeypatch.setattr(issuing, "MAX_WAITING", 1)
     async with signed_in(bob) as live:
         await give(live)
         await live.until("ok")
