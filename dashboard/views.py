@@ -76,7 +76,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
     context |= {
         "tags": sorted({name for names in tagged.values() for name in names}),
         "commanded": whole,
-        "sees_jobs": registry.whole_fleets_of(user).exists(),
+        "sees_jobs": bool(whole) or registry.whole_fleets_of(user).exists(),
     }
     return render(request, "dashboard/fleet.html", {**context, "may_add": bool(managed), "managed": managed})
 

@@ -121,7 +121,7 @@ def test_the_fleet_page_asks_the_database_as_often_for_many_devices_as_for_one(
     for number in range(20):
         say(registry.create(f"d-{number}", greenhouse)[0], 3)
     client = browser(alice)
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(10):
         text_of(client, "/")
 
 

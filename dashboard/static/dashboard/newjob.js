@@ -36,7 +36,8 @@ function filled() {
   const [tag, presence, ttl, reason, rate, stages, limit] = ["tag", "presence", "ttl", "reason", "rate", "stages", "limit"].map((id) => field(id).value);
   const [at, cron, zone, label] = ["at", "cron", "zone", "label"].map((id) => field(id).value);
   const lacks = !byId("argument").hidden && chosen !== OTHER && (args === null || args === "");
-  return { devices, tag, presence, name: chosen === OTHER ? field("named").value.trim() : chosen, args, lacks, ttl, reason, rate, stages, limit, when, at, cron, zone, label };
+  const [name, said] = chosen === OTHER ? [field("named").value.trim(), args || null] : [chosen, args];
+  return { devices, tag, presence, name, args: said, lacks, ttl, reason, rate, stages, limit, when, at, cron, zone, label };
 }
 
 /** What the chosen command is, as most devices announced it. */
@@ -64,7 +65,7 @@ function argument() {
   // Here nothing is sent by a control of its own: what is written counts as it is written.
   for (const button of byId("control").querySelectorAll(":scope form button")) button.remove();
   for (const own of byId("control").querySelectorAll(":scope form")) own.replaceWith(...own.childNodes);
-  if (["number", "text"].includes(spec.type)) byId("control").addEventListener("input", (event) => take(valueOf(spec, /** @type {HTMLInputElement} */ (event.target))));
+  written = ["number", "text"].includes(spec.type) ? spec.type : "";
   shown = made.show;
   const told = page.told.args;
   if (told && page.told.name === name) take(parsed(told));
@@ -80,8 +81,11 @@ function take(value) {
   changed();
 }
 
-/** @param {{type: string}} spec @param {HTMLInputElement} input */
-const valueOf = ({ type }, input) => (type === "number" ? (input.value === "" ? null : Number(input.value)) : input.value);
+/** The kind of argument that is written, and not chosen; "": none. */
+let written = "";
+
+/** @param {HTMLInputElement} input */
+const valueOf = ({ value }) => (written === "number" ? (value === "" ? null : Number(value)) : value);
 
 /** @param {string} text */
 function parsed(text) {
@@ -204,6 +208,7 @@ byId("unchoose").addEventListener("click", () => {
   changed();
 });
 byId("command").addEventListener("change", argument);
+byId("control").addEventListener("input", (event) => written && take(valueOf(/** @type {HTMLInputElement} */ (event.target))));
 form.addEventListener("input", changed);
 form.addEventListener("submit", (event) => {
   event.preventDefault();
