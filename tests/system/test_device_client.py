@@ -1,0 +1,120 @@
+"""The Python client's device on both set-ups: readings, commands and settings, as a program has them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from telemetry_hub.device import Device, Order, Rejected
+from tests.hub import Device as Account
+from tests.hub import Hub, eventually
+
+NewDevice = Callable[..., Account]
+PATIENCE_S = 30
+
+
+def client(hub: Hub, account: Account, **how: Any) -> Device:
+    return Device(account.key, account.secret, hub.mqtt_host, hub.mqtt_port, tls=False, **how)
+
+
+@asynccontextmanager
+async def alive(device: Device) -> AsyncIterator[Device]:
+    async with asyncio.timeout(2 * PATIENCE_S), device:
+        yield device
+
+
+async def ask(hub: Hub, method: str, path: str, **options: Any) -> Any:
+    return await asyncio.to_thread(hub.ask, method, path, **options)
+
+
+async def settled(hub: Hub, account: Account, name: str, args: Any = None) -> dict[str, Any]:
+    """Give a command, and wait until it has ended."""
+    asked = {"name": name, "args": args}
+    given = await ask(hub, "POST", f"devices/{account.key}/commands/", json=asked)
+
+    def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = hub.ask("GET", f"commands/{given['cid']}/")
+        return found if found["state"] in ("succeeded", "failed", "rejected", "expired") else None
+
+    found = await asyncio.to_thread(eventually, ended, f"{name} has ended")
+    assert found is not None
+    return found
+
+
+async def test_what_is_published_is_in_the_hubs_database_once_its_receipt_is_here(
+    anywhere: Hub, new_device: NewDevice, tmp_path: Path
+) -> None:
+    account = new_device("kitchen")
+    device = client(anywhere, account, buffer=tmp_path / "kitchen.db", name="Kitchen", fw="1.2")
+    device.metric("temperature", unit="°C", device_class="temperature")
+    for n in range(500):  # before there is any connection
+        device.publish(temperature=20 + n / 100, n=n, at=1_790_000_000 + n)
+    async with alive(device):
+        device.locate(48.2, 16.4, acc=5)
+        await device.received()
+        assert (device.waiting, device.lost, device.refused) == (0, 0, 0)
+        rows = await asyncio.to_thread(anywhere.frames, account.key)
+        told = await ask(anywhere, "GET", f"devices/{account.key}/")
+    assert [row[2] for row in rows[:500]] == [{"temperature": 20 + n / 100, "n": n} for n in range(500)]
+    assert rows[500][2] == {"lat": 48.2, "lon": 16.4, "acc": 5}
+    assert (told["name"], told["presence"]["state"], told["numbering"]["missing"]) == ("Kitchen", "online", 0)
+
+
+async def test_commands_are_carried_out_by_plain_and_by_asynchronous_functions(
+    anywhere: Hub, new_device: NewDevice
+) -> None:
+    account = new_device("kitchen")
+    device = client(anywhere, account)
+    done: list[Any] = []
+
+    @device.command("led", type="bool")
+    async def led(on: bool) -> None:
+        done.append(on)
+
+    @device.command("heat", type="number", min=5, max=30)
+    def heat(degrees: float, order: Order) -> float:
+        order.progress(0.5)
+        if degrees > 25:
+            raise Rejected("too hot for the plants")
+        return degrees
+
+    @device.command("blink", type="action")
+    def blink() -> None:
+        raise OSError("no lamp")
+
+    async with alive(device):
+        device.publish(ready=True)
+        await device.received()
+        assert (await settled(anywhere, account, "led", True))["state"] == "succeeded"
+        heated = await settled(anywhere, account, "heat", 21.5)
+        refused = await settled(anywhere, account, "heat", 28)
+        failed = await settled(anywhere, account, "blink")
+    assert done == [True]
+    assert (heated["state"], heated["value"]) == ("succeeded", 21.5)
+    assert (refused["state"], refused["message"]) == ("rejected", "too hot for the plants")
+    assert (failed["state"], failed["message"]) == ("failed", "OSError: no lamp")
+
+
+async def test_a_flood_beyond_the_hubs_limit_arrives_whole(anywhere: Hub, new_device: NewDevice) -> None:
+    account = new_device("flooder")
+    await ask(anywhere, "PATCH", f"devices/{account.key}/", json={"rate": 500, "burst": 200})
+    device = client(anywhere, account)
+    for n in range(1500):
+        device.publish(n=n)
+    async with alive(device):
+        await device.received()
+        rows = await asyncio.to_thread(anywhere.frames, account.key)
+    assert sorted(row[2]["n"] for row in rows) == list(range(1500))
+
+
+async def test_who_leaves_says_good_bye(anywhere: Hub, new_device: NewDevice) -> None:
+    account = new_device("kitchen")
+    async with alive(client(anywhere, account)) as device:
+        device.publish(t=1)
+        await device.received()
+
+    def presence() -> bool:
+        return bool(anywhere.ask("GET", f"devices/{account.key}/")["presence"]["state"] == "offline")
+
+    assert await asyncio.to_thread(eventually, presence, "offline")
