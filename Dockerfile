@@ -34,10 +34,11 @@ COPY bridge ./bridge
 COPY dashboard ./dashboard
 COPY simulators ./simulators
 COPY clients/javascript ./clients/javascript
+COPY clients/python/telemetry_hub ./clients/python/telemetry_hub
 # A folder of its own for the key that every start makes where none is given: it must not be part of the image.
 RUN HUB_DATA=/tmp/build python manage.py collectstatic --noinput --verbosity 0 \
     && rm -r /tmp/build \
-    && python -m compileall -q bridge dashboard devices hub simulators
+    && python -m compileall -q bridge clients/python dashboard devices hub simulators
 USER hub
 EXPOSE 8000
 # healthz asks the process alone: a lost database is no reason to restart the web server.

@@ -1,25 +1,18 @@
 """PURE. One simulated device: its firmware, and what fate does to it. The link asks it what to do next."""
 
 from collections import deque
-from typing import Literal, NamedTuple
 
 from devices import wire
 from simulators.fate import Away, Fate
-from simulators.firmware import POLL_S, Firmware, Publish
-
-What = Literal["answer", "frames", "double", "bad"]
-
-
-class Send(NamedTuple):
-    """The next message to send, what it is, and how many frames are in it."""
-
-    publish: Publish
-    what: What
-    frames: int = 0
+from simulators.firmware import POLL_S, Firmware
+from telemetry_hub.device.words import Publish, Send
 
 
 class Device:
-    """What the link talks to. `away` is set when the device leaves; `back` ends it."""
+    """What the link talks to. `away` is set when the device leaves; `back` ends it.
+
+    What it sends is an answer, a report, frames, and by fate a double or something bad.
+    """
 
     def __init__(self, firmware: Firmware, fate: Fate) -> None:
         self.firmware = firmware
@@ -57,27 +50,22 @@ class Device:
 
     def next(self, now: float) -> Send | None:
         """What is to be sent now: answers first, for somebody waits for them."""
-        if self.firmware.answers:
-            return Send(self.firmware.answers[0], "answer")
-        if self.firmware.reboot_s is not None:
+        waits = bool(self.firmware.talk.duties.answers)
+        if not waits and self.firmware.reboot_s is not None:
             self.away = Away(now + self.firmware.reboot_s, reboot=True, polite=True)
             return None
-        if self._extras:
+        if not waits and self._extras:
             return self._extras[0]
-        if found := self.firmware.waiting(now):
-            return Send(found[0], "frames", found[1])
-        return None
+        return self.firmware.next(now)
 
     def done(self, send: Send) -> None:
         """The broker has it."""
-        match send.what:
-            case "answer":
-                self.firmware.answers.popleft()
-            case "frames":
-                self.firmware.sent(send.frames)
-                self._tempt(send)
-            case _:
-                self._extras.popleft()
+        if send.what in ("double", "bad"):
+            self._extras.popleft()
+            return
+        self.firmware.talk.done(send)
+        if send.what == "frames":
+            self._tempt(send)
 
     def _tempt(self, send: Send) -> None:
         if self._fate.doubles():

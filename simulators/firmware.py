@@ -1,108 +1,81 @@
 """PURE. The program inside a simulated device, as an honest maker would write it: no clock, no socket.
 
-It measures when it is due, numbers its frames (boot, seq), keeps them until the broker has them, carries out each
-command once, and says what became of it. Instants are s since the epoch; what goes out is in ms.
+It measures when it is due, and carries out commands. What it says, keeps and remembers is the shipped client's business
+(telemetry_hub.device). Instants are s since the epoch.
 """
 
-from collections import OrderedDict, deque
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-import msgspec
-
-from devices import wire
 from devices.values import Value
-from simulators import orders
 from simulators.model import Model, Outcome
+from telemetry_hub.device import words
+from telemetry_hub.device.arguments import Update
+from telemetry_hub.device.duties import Duty
+from telemetry_hub.device.settings import Setting
+from telemetry_hub.device.store import Store
+from telemetry_hub.device.talk import About, Talk
+from telemetry_hub.device.words import Publish, Send, Step
 
 FIRMWARE: Final = "1.4.2"
 # A quarter of an hour at one frame a second: what a small device's memory holds (100 KB).
 BUFFER: Final = 900
-# At most so many frames in one publish: about 3 KB, which small clients can still send.
-BATCH: Final = 20
-# A hub repeats a command within minutes; nobody issues 256 of them to one device meanwhile.
-REMEMBERED: Final = 256
+# What fits on the small displays that are simulated here; more is refused rather than cut.
+MAX_TEXT: Final = 64
 # How often progress is looked at while something is under way.
 POLL_S: Final = 0.5
-
-
-class Publish(NamedTuple):
-    """One MQTT message to send, always QoS 1."""
-
-    topic: str
-    payload: bytes
-    retain: bool = False
-
-
-class Frame(NamedTuple):
-    """One frame that waits to be sent: when (ms), its numbers, its topic's last level, its values."""
-
-    at: int
-    boot: int
-    seq: int
-    level: str
-    values: dict[str, Value]
+# Until a device that was updated is there again.
+_UPDATED_S: Final = 2.0
+_LONGEST_INTERVAL_S: Final = 3600.0
 
 
 class Firmware:
-    """One device. `key` names it on the wire; `name` is what its owner calls it."""
+    """One device. `key` names it on the wire; `name` is what its owner calls it.
+
+    updating   what it was ordered to install; whoever has a network fetches it, and says so with `fetched` or `failed`
+    reboot_s   it restarts as soon as its answers are out, and is away for so long
+    """
 
     def __init__(self, key: str, name: str, model: Model, *, interval_s: float, clockless: bool = False) -> None:
         self.key = key
-        self.name = name
         self.model = model
-        self.clockless = clockless
-        self.boot = 0
-        self.seq = 0
+        self.model.interval = interval_s
         self.due = 0.0
-        self.frames: deque[Frame] = deque()
-        self.answers: deque[Publish] = deque()
-        self.lost = 0  # frames that fell out of a full buffer
-        self.reboot_s: float | None = None  # it restarts as soon as its answers are out
-        self._interval_s = interval_s
+        self.updating: Update | None = None
+        self.reboot_s: float | None = None
+        self._now = 0.0
         self._under_way: dict[str, str] = {}  # command → cid
-        self._remembered: OrderedDict[str, Publish] = OrderedDict()
+        limits = {"type": "number", "min": min(0.5, interval_s), "max": _LONGEST_INTERVAL_S, "unit": "s"}
+        settings = {"interval_s": Setting(limits, interval_s, self._measure_every)}
+        about = About(name, model.product, FIRMWARE, model.metrics, model.commands, settings)
+        self.talk = Talk(key, about, Store(frames=BUFFER), clock=not clockless, longest=MAX_TEXT)
+        self.store = self.talk.store
+
+    def _measure_every(self, interval_s: Value) -> None:
+        self.model.interval = float(interval_s)
 
     @property
     def interval(self) -> float:
         """Seconds between measurements."""
-        return self.model.interval or self._interval_s
+        return self.model.interval
+
+    @property
+    def clockless(self) -> bool:
+        """Whether it does not know what time it is."""
+        return not self.talk.clock
 
     def start(self, now: float) -> None:
         """Power comes on, the first time or again. The instant names the boot: nothing else tells it from others."""
-        self.boot = max(self.boot + 1, round(now * 1000))
-        self.seq = 0
+        self._now = now
         self.due = now
+        self._under_way.clear()
+        self.updating = None
         self.model.restart(now)
-        if "reboot" in self._under_way:
-            self._settle("reboot", Outcome(message="is up again"))
-        for name in tuple(self._under_way):
-            self._settle(name, Outcome("error", message="lost its power meanwhile"))
+        self.talk.start(round(now * 1000))
 
     def lose_power(self) -> None:
         """What was in memory is gone; answers and settings are in flash."""
-        self.lost += len(self.frames)
-        self.frames.clear()
+        self.store.lose()
         self.reboot_s = None
-
-    # What it says unasked
-
-    def will(self) -> Publish:
-        """What the broker says when the device is gone."""
-        return Publish(wire.topic(self.key, wire.STATUS), b"offline", retain=True)
-
-    def hello(self) -> list[Publish]:
-        """What a connection begins with."""
-        about: dict[str, Any] = {
-            "name": self.name,
-            "model": self.model.product,
-            "fw": FIRMWARE,
-            "metrics": self.model.metrics,
-            "commands": self.model.commands,
-        }
-        return [
-            Publish(wire.topic(self.key, wire.STATUS), b"online", retain=True),
-            Publish(wire.topic(self.key, wire.META), msgspec.json.encode(about), retain=True),
-        ]
 
     # Time passes
 
@@ -112,6 +85,7 @@ class Firmware:
 
     def advance(self, now: float) -> None:
         """Measure everything that was due until `now`, also what was due while nobody asked."""
+        self._now = now
         self._oversleep(now)
         while self.due <= now:
             self._measure(self.due)
@@ -119,118 +93,104 @@ class Firmware:
 
     def poll(self, now: float) -> None:
         """See how far what is under way has come."""
-        if not self._under_way:
+        if not self.busy:
             return
         self.model.step(now)
         for name in tuple(self._under_way):
-            if name != "reboot":
+            if name not in ("reboot", "update"):
                 self._tell(name, self.model.progress(name))
 
     @property
     def busy(self) -> bool:
         """Whether something is under way that `poll` can tell about."""
-        return any(name != "reboot" for name in self._under_way)
+        return any(name not in ("reboot", "update") for name in self._under_way)
 
     def _oversleep(self, now: float) -> None:
         # A machine that was suspended for hours: only what the buffer can hold is worth measuring.
         missed = int((now - self.due) / self.interval) - BUFFER
         if missed > 0:
             self.due += missed * self.interval
-            self.seq += missed
-            self.lost += missed
+            self.store.skip(missed)
 
     def _measure(self, at: float) -> None:
         for sample in self.model.step(at):
-            self.seq += 1
-            self.frames.append(Frame(round(at * 1000), self.boot, self.seq, sample.level, sample.values))
-        while len(self.frames) > BUFFER:
-            self.frames.popleft()
-            self.lost += 1
+            self.store.put(round(at * 1000), sample.level, words.values(sample.values))
 
-    # What waits to be sent
+    # What it says and hears
 
-    def waiting(self, now: float) -> tuple[Publish, int] | None:
-        """The next publish of frames, and how many they are; `sent` takes them away once the broker has them."""
-        if not self.frames:
-            return None
-        level = self.frames[0].level
-        batch: list[Frame] = []
-        for frame in self.frames:
-            if frame.level != level or len(batch) == BATCH:
-                break
-            batch.append(frame)
-        topic = wire.topic(self.key, level)
-        if level == wire.LOCATION:  # has no batch form
-            return Publish(topic, msgspec.json.encode(self._entry(batch[0], now, nested=False))), 1
-        entries = [self._entry(frame, now) for frame in batch]
-        return Publish(topic, msgspec.json.encode(entries[0] if len(entries) == 1 else entries)), len(batch)
+    def will(self) -> Publish:
+        """What the broker says when the device is gone."""
+        return self.talk.will()
 
-    def sent(self, count: int) -> None:
-        """The broker has the first `count` frames."""
-        for _ in range(count):
-            self.frames.popleft()
+    def hello(self, now: float = 0.0) -> list[Publish]:
+        """What a connection begins with."""
+        return self.talk.hello(now)
 
-    def _entry(self, frame: Frame, now: float, *, nested: bool = True) -> dict[str, Any]:
-        clock = {"dt": min(0, frame.at - round(now * 1000))} if self.clockless else {"ts": frame.at}
-        values = {"values": frame.values} if nested else frame.values
-        return {**clock, "boot": frame.boot, "seq": frame.seq, **values}
+    def next(self, now: float) -> Send | None:
+        """What it wants to send now."""
+        return self.talk.next(now, round(now * 1000))
+
+    def hear(self, topic: str, payload: bytes, *, retained: bool = False) -> bool:
+        """Take a message; say whether it is a command that was carried out or refused now."""
+        heard = self.talk.hear(topic, payload, self._now, round(self._now * 1000), retained=retained)
+        if heard.duty:
+            self._obey(heard.duty)
+        return heard.answered
 
     # Commands
 
-    def hear(self, topic: str, payload: bytes, *, retained: bool = False) -> bool:
-        """Take a command; say whether it was carried out or refused now (False: seen before, or no command)."""
-        match topic.removeprefix(wire.topic(self.key, wire.CMD) + "/").split("/"):
-            case [name, cid] if topic.startswith(wire.topic(self.key, wire.CMD) + "/") and cid:
-                pass
-            case _:
-                return False
-        if (answer := self._remembered.get(cid)) is not None:
-            self.answers.append(answer)  # sent twice; the answer may have been lost
-            return False
-        self._obey(name, cid, payload, retained=retained)
-        return True
+    def _obey(self, duty: Duty) -> None:
+        if duty.name in self._under_way:
+            self._settle(duty.name, Outcome("error", message="a newer order took its place"))
+        self._under_way[duty.name] = duty.cid
+        self.talk.duties.tell(duty.cid)
+        if isinstance(duty.argument, Update):
+            self.updating = duty.argument
+            self.step("downloading")
+            return
+        interval = self.interval
+        outcome = self.model.command(duty.name, duty.argument)
+        if self.interval != interval:
+            self.talk.change("interval_s", self.interval)
+        if outcome.reboot_s is not None:
+            self._restart("reboot", outcome.reboot_s, "is up again")
+        self._tell(duty.name, outcome)
 
-    def _obey(self, name: str, cid: str, payload: bytes, *, retained: bool) -> None:
-        if retained:
-            self._answer(cid, Outcome("rejected", message="a command must not be retained: nobody knows how old it is"))
-            return
-        try:
-            value = orders.read(self.model.commands, name, payload)
-        except orders.Nonsense as nonsense:
-            self._answer(cid, Outcome("rejected", message=str(nonsense)))
-            return
-        if name in self._under_way:
-            self._settle(name, Outcome("error", message="a newer order took its place"))
-        self._under_way[name] = cid
-        self._answer(cid, Outcome("accepted"))
-        outcome = self.model.command(name, value)
-        self.reboot_s = outcome.reboot_s or self.reboot_s
-        self._tell(name, outcome)
+    def _restart(self, name: str, away_s: float, then: str) -> None:
+        """Go away as soon as all is said; the answer is given by who is there after that."""
+        self.reboot_s = away_s
+        self.talk.duties.settle_at_start(self._under_way[name], words.Outcome(message=then))
+
+    def step(self, step: Step, progress: float | None = None) -> None:
+        """Say where the update stands."""
+        if cid := self._under_way.get("update"):
+            self.talk.duties.tell(cid, words.Outcome("accepted", progress=progress, step=step))
+
+    def fetched(self, update: Update) -> None:
+        """The file is here and is the right one: install it, which takes a restart."""
+        if self.updating is not update:
+            return  # the power was away meanwhile, or another one was ordered
+        self.updating = None
+        for step in ("verified", "installing", "restarting"):
+            self.step(step)
+        self.talk.about = self.talk.about._replace(fw=update.version)
+        self._restart("update", _UPDATED_S, f"runs {update.version}")
+
+    def failed(self, update: Update, why: str) -> None:
+        """The file is not to be had: everything stays as it is."""
+        if self.updating is update:
+            self.updating = None
+            self._settle("update", Outcome("error", message=why))
 
     def _tell(self, name: str, outcome: Outcome) -> None:
         if outcome.status != "accepted":
             self._settle(name, outcome)
         elif outcome.progress is not None:
-            self._answer(self._under_way[name], outcome)
+            self.talk.duties.tell(self._under_way[name], _said(outcome))
 
     def _settle(self, name: str, outcome: Outcome) -> None:
-        self._answer(self._under_way.pop(name), outcome)
-
-    def _answer(self, cid: str, outcome: Outcome) -> None:
-        answer = Publish(wire.topic(self.key, wire.ACK, cid), _ack(outcome))
-        self._remembered[cid] = answer
-        self.answers.append(answer)
-        while len(self._remembered) > REMEMBERED:
-            self._remembered.popitem(last=False)
+        self.talk.duties.settle(self._under_way.pop(name), _said(outcome))
 
 
-def _ack(outcome: Outcome) -> bytes:
-    """`ok` where that says all, else JSON."""
-    given = {
-        "status": outcome.status,
-        "value": outcome.value,
-        "message": outcome.message or None,
-        "progress": outcome.progress,
-    }
-    said = {name: item for name, item in given.items() if item is not None}
-    return b"ok" if said == {"status": "ok"} else msgspec.json.encode(said)
+def _said(outcome: Outcome) -> words.Outcome:
+    return words.Outcome(outcome.status, outcome.value, outcome.message, outcome.progress)

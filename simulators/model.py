@@ -3,12 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from random import Random
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from devices import wire
 from devices.values import Value
-
-Status = Literal["accepted", "ok", "error", "rejected"]
+from telemetry_hub.device.words import Status
 
 
 class Sample(NamedTuple):
@@ -50,7 +49,7 @@ class Model(ABC):
         """All its chance comes from `rng`; its day takes `day_s`."""
         self.rng = rng
         self.day_s = day_s
-        self.interval: float | None = None  # s between readings, once somebody ordered it
+        self.interval = 1.0  # s between readings
         self._at: float | None = None
 
     def step(self, now: float) -> list[Sample]:

@@ -10,8 +10,9 @@ from simulators import fleet
 from simulators.counts import Counts
 from simulators.dice import dice
 from simulators.fleet import Credentials
-from simulators.link import Complaints, Link, dialler
+from simulators.link import Complaints, Link
 from simulators.script import Scenario
+from telemetry_hub.device.link import certificates, dialler
 
 # Good-byes take milliseconds; whoever is with a broker that does not answer leaves without one.
 _GOODBYE_S: Final = 3.0
@@ -41,12 +42,13 @@ async def run(  # noqa: PLR0913  what a person may choose, each by its name
     counts = Counts() if counts is None else counts
     counts.devices = len(credentials)
     _allow_files(len(credentials))
-    dial, complaints = dialler(host, port, tls=tls, ca=ca), Complaints()
+    trusted, complaints = certificates(ca) if tls or ca else None, Complaints()
     links = []
     for login, device in zip(credentials, fleet.assemble(seed, credentials, scenario, rate), strict=True):
         rng = dice(seed, login.key, "link")
         device.start(time.time(), rng.uniform(0, device.firmware.interval))
-        links.append(Link(device, login.secret, dial, counts, complaints, rng))
+        dial = dialler(login.key, login.secret, host, port, tls=trusted if tls else None)
+        links.append(Link(device, dial, counts, complaints, rng, trusted))
     await _live(links, stop)
     return counts
 

@@ -39,7 +39,8 @@ class Pump(Model):
         "relay": {"type": "bool"},
         "setpoint": {"type": "number", "min": 0.5, "max": 6, "step": 0.1, "unit": "bar"},
         "mode": {"type": "enum", "options": ["eco", "auto", "boost"]},
-        "reboot": {"type": "action"},
+        "reboot": {"type": "action", "dangerous": True},
+        "update": {"type": "update"},
     }
 
     def __init__(self, rng: Random, day_s: float) -> None:

@@ -355,6 +355,7 @@ def ordered(device: Talk, name: str, payload: bytes, cid: str = "c1", **how: Any
     """Give an order, carry it out as ok with its argument for a value; all that was answered."""
     heard = device.hear(f"hub/kitchen/cmd/{name}/{cid}", payload, 0.0, WALL, **how)
     if heard.duty:
+        device.duties.tell(cid)
         value = heard.duty.argument
         device.duties.settle(cid, Outcome(value=value if isinstance(value, bool | float | str) else None))
     return list(answers(device))

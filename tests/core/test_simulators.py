@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from devices import wire
 from simulators import __main__ as jobs
 from simulators import curves, fleet, scenario, script
-from simulators.device import Device, Send
+from simulators.device import Device
 from simulators.dice import dice
 from simulators.fate import BAD, Away
-from simulators.firmware import BATCH, BUFFER, REMEMBERED, Firmware
+from simulators.firmware import BUFFER, Firmware
 from simulators.kinds import KINDS
 from simulators.kinds.meter import Meter
 from simulators.kinds.pump import Pump
@@ -24,6 +24,9 @@ from simulators.kinds.tracker import LENGTH_M, _place
 from simulators.link import Complaints
 from simulators.model import Model
 from simulators.script import Scenario
+from telemetry_hub.device.outbox import BATCH_BYTES
+from telemetry_hub.device.store import REMEMBERED
+from telemetry_hub.device.words import Send
 
 T0 = 1_760_000_000.0
 CALM = Scenario(kinds={"climate": 1, "pump": 1, "tracker": 1, "door": 1, "meter": 1}, day_s=1200)
@@ -31,7 +34,7 @@ STORM = scenario.load("storm")
 
 
 def play(device: Device, seconds: float, *, start: float = T0) -> Iterator[tuple[float, Send]]:
-    """Let a device live as the link would, with a network that takes no time; what it sends, and when."""
+    """Let a device live as the link would, with a network and a hub that take no time; what it sends, and when."""
     device.start(start, 0.5)
     now = start
     while now < start + seconds:
@@ -39,12 +42,20 @@ def play(device: Device, seconds: float, *, start: float = T0) -> Iterator[tuple
         while device.away is None and (send := device.next(now)):
             yield now, send
             device.done(send)
+            received(device.firmware, now, send)
         if device.away:
             now = device.away.until
             device.leave()
             device.back(now)
         else:
             now = max(now, device.wake_at())
+
+
+def received(firmware: Firmware, now: float, send: Send) -> None:
+    """A receipt of the frames that were sent."""
+    if send.what == "frames":
+        n = max(event.n or 0 for event in read(now, send) if isinstance(event, wire.Frame))
+        firmware.hear(f"hub/{firmware.key}/receipt", b'{"boot":%d,"seq":%d}' % (firmware.store.boot, n))
 
 
 def read(now: float, send: Send) -> list[wire.Event]:
@@ -72,14 +83,14 @@ def live(thing: Model, seconds: float, step: float = 1.0) -> list[dict[str, Any]
 
 def order(firmware: Firmware, name: str, payload: str, cid: str = "c1") -> list[dict[str, Any]]:
     """Give an order; what it answers at once."""
-    firmware.answers.clear()
+    firmware.talk.duties.answers.clear()
     firmware.hear(f"hub/{firmware.key}/cmd/{name}/{cid}", payload.encode())
     return answers(firmware)
 
 
 def answers(firmware: Firmware) -> list[dict[str, Any]]:
-    said = [each.payload.decode() for each in firmware.answers]
-    firmware.answers.clear()
+    said = [each.payload.decode() for each in firmware.talk.duties.answers]
+    firmware.talk.duties.answers.clear()
     return [json.loads(text) if text.startswith("{") else {"status": text} for text in said]
 
 
@@ -115,7 +126,7 @@ def test_five_devices_are_of_five_kinds_and_their_keys_say_so() -> None:
 
 
 def test_no_two_devices_of_the_first_hundred_have_the_same_name() -> None:
-    names = [device.firmware.name for device in fleet.devices(1, 100, CALM)]
+    names = [device.firmware.talk.about.name for device in fleet.devices(1, 100, CALM)]
     assert len(set(names)) == 100
 
 
@@ -142,7 +153,7 @@ def test_everything_that_is_said_can_be_read(kind: str, clockless: float) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_metric_that_is_sent_was_announced_and_each_command_kept(kind: str) -> None:
     device = one(kind)
-    [_, meta] = device.firmware.hello()
+    [_, meta, _] = device.firmware.hello()
     [announced] = read(T0, Send(meta, "answer"))
     assert isinstance(announced, wire.Announce)
     sent = {name for now, send in play(device, 10) for event in read(now, send) for name in event.values}  # type: ignore[union-attr]
@@ -216,12 +227,13 @@ def test_what_waits_is_sent_in_batches_and_bounded() -> None:
     device = one("meter")
     device.start(T0)
     device.advance(T0 + 10 * BUFFER)
-    assert len(device.firmware.frames) <= BUFFER
-    lost = device.firmware.lost
+    assert device.firmware.store.kept <= BUFFER
+    lost = device.firmware.store.lost
     assert lost > 0
     first = device.next(T0 + 10 * BUFFER)
     assert first is not None
-    assert first.frames == BATCH
+    assert first.frames > 10
+    assert len(first.publish.payload) <= BATCH_BYTES
     [frame, *_] = read(T0 + 10 * BUFFER, first)
     assert isinstance(frame, wire.Frame)
     assert frame.n == lost + 1  # the hub can tell how many it never got
@@ -231,7 +243,7 @@ def test_a_machine_that_slept_for_a_week_does_not_measure_a_week() -> None:
     device = one("climate")
     device.start(T0)
     device.advance(T0 + 7 * 86400)
-    assert len(device.firmware.frames) <= BUFFER
+    assert device.firmware.store.kept <= BUFFER
     assert device.firmware.due > T0 + 7 * 86400
 
 
@@ -399,8 +411,8 @@ def test_whatever_is_ordered_is_answered_so_that_the_hub_can_read_it(kind: str, 
     firmware = started(kind)
     for each in (name.replace("/", ""), *firmware.model.commands):
         firmware.hear(f"hub/x-1/cmd/{each}/cid-{each[:3]}", payload)
-    assert firmware.answers
-    for publish in firmware.answers:
+    assert firmware.talk.duties.answers
+    for publish in firmware.talk.duties.answers:
         if "#" not in publish.topic and "+" not in publish.topic and publish.topic.isprintable():
             [event] = read(T0, Send(publish, "answer"))
             assert isinstance(event, wire.Ack)
@@ -434,7 +446,7 @@ def test_what_is_no_command_for_it_is_not_answered() -> None:
     firmware = started("pump")
     for topic in ("hub/x-1/receipt", "hub/x-1/cmd/relay", "hub/other/cmd/relay/1", "hub/x-1/cmd/relay/1/2"):
         assert not firmware.hear(topic, b"on")
-    assert not firmware.answers
+    assert not firmware.talk.duties.answers
 
 
 def test_a_set_point_tells_its_progress_until_it_is_reached() -> None:
@@ -465,10 +477,10 @@ def test_a_restart_is_answered_before_and_after() -> None:
     said = play(device, 60)
     next(said)
     device.firmware.hear("hub/x-1/cmd/reboot/r1", b"")
-    boot = device.firmware.boot
+    boot = device.firmware.store.boot
     acks = [send.publish.payload for _, send in said if send.what == "answer"]
     assert acks == [b'{"status":"accepted"}', b'{"status":"ok","message":"is up again"}']
-    assert device.firmware.boot > boot
+    assert device.firmware.store.boot > boot
 
 
 def test_a_restart_takes_the_device_away_politely() -> None:

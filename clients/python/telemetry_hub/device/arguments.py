@@ -46,9 +46,9 @@ def read(specs: Mapping[str, Spec], name: str, payload: bytes, longest: int = MA
         raise Nonsense(f"there is no {name[:40]!r}; this device takes {', '.join(sorted(specs)) or 'no commands'}")
     if known["type"] == "action":
         return None  # whatever stands there: an action takes no argument
-    text = _text(name, payload, longest)
     if known["type"] == "update":
-        return _update(name, text)
+        return _update(name, _text(name, payload, MAX_TEXT))
+    text = _text(name, payload, longest)
     return fits(name, known, _value(known, text))
 
 

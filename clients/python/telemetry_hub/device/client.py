@@ -323,6 +323,7 @@ class Device:
         if heard.fault:
             log.warning("%s: %s", self.key, heard.fault)
         if heard.duty:
+            self._talk.duties.tell(heard.duty.cid)
             task = asyncio.create_task(self._carry_out(heard.duty), name=f"device {self.key}: {heard.duty.name}")
             self._carrying.add(task)
             task.add_done_callback(self._carrying.discard)

@@ -12,13 +12,14 @@ from telemetry_hub.device.arguments import Argument, Nonsense, Spec, read
 from telemetry_hub.device.store import Store
 from telemetry_hub.device.words import MAX_TEXT, Outcome, Publish, ack, expiry_of, topic
 
+ACCEPTED: Final = Outcome("accepted")
 _INTERRUPTED: Final = Outcome("error", message="was interrupted: the program ended meanwhile")
 _RETAINED: Final = Outcome("rejected", message="a command must not be retained: nobody knows how old it is")
 _TOO_LATE: Final = Outcome("expired", message="came when its time was over")
 
 
 class Duty(NamedTuple):
-    """A command that is to be carried out now."""
+    """A command that is to be carried out now; whoever does begins with `tell`, that it is accepted."""
 
     name: str
     cid: str
@@ -48,7 +49,7 @@ class Duties:
             case _:
                 return False, None
         if (known := self._store.answer_of(cid)) is not None:
-            self.answers.append(self._answer(cid, known or ack(Outcome("accepted"))))
+            self.answers.append(self._answer(cid, known or ack(ACCEPTED)))
             return False, None
         self._store.begin(cid)
         try:
@@ -56,7 +57,6 @@ class Duties:
         except _Refused as refused:
             self.settle(cid, refused.outcome)
             return True, None
-        self.answers.append(self._answer(cid, ack(Outcome("accepted"))))
         return True, Duty(name, cid, argument)
 
     def _judged(self, name: str, cid: str, payload: bytes, wall: int, *, retained: bool) -> Argument:
@@ -70,7 +70,7 @@ class Duties:
         except Nonsense as nonsense:
             raise _Refused(Outcome("rejected", message=str(nonsense))) from None
 
-    def tell(self, cid: str, outcome: Outcome) -> None:
+    def tell(self, cid: str, outcome: Outcome = ACCEPTED) -> None:
         """Say how far it is."""
         self.answers.append(self._answer(cid, ack(outcome)))
 

@@ -35,12 +35,11 @@ class Cut(Exception):
 
 
 class Talker(Protocol):
-    """What a connection asks what to say, and tells what it heard.
+    """What a connection asks what to say, and tells what it heard."""
 
-    leaving   set once this connection is to end: with a good-bye, or without a word
-    """
-
-    leaving: Literal["", "politely", "silently"]
+    @property
+    def leaving(self) -> Literal["", "politely", "silently"]:
+        """Whether this connection is to end: with a good-bye, or without a word."""
 
     def topics(self) -> list[str]:
         """What has to be heard."""

@@ -58,6 +58,11 @@ class Settings:
         self._store.set(version, taken)
         return self.report()
 
+    def change(self, name: str, value: Value) -> None:
+        """Keep to another value, which nobody desired from afar."""
+        self._kept[name] = value
+        self._store.set(None, {name: value})
+
     def _take(self, name: str, value: object) -> bool:
         setting = self._settings[name]
         try:

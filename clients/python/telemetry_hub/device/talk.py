@@ -12,7 +12,7 @@ from telemetry_hub.device.duties import Duties, Duty
 from telemetry_hub.device.outbox import BATCH_BYTES, Outbox
 from telemetry_hub.device.settings import Setting, Settings
 from telemetry_hub.device.store import REMEMBERED, Store
-from telemetry_hub.device.words import MAX_TEXT, Publish, Send, topic, written
+from telemetry_hub.device.words import MAX_TEXT, Publish, Send, Value, topic, written
 
 CMD, RECEIPT, ERROR, DESIRED = "cmd", "receipt", "error", "desired"
 
@@ -52,6 +52,7 @@ class Talk:
         self.key = key
         self.about = about
         self.store = store
+        self.clock = clock
         self.outbox = Outbox(key, store, batch_bytes=batch_bytes, clock=clock)
         self.duties = Duties(key, store, about.commands, longest)
         self.settings = Settings(key, store, about.settings)
@@ -121,6 +122,12 @@ class Talk:
             case ["desired"] if not retained:
                 return self._desire(payload)
         return Heard()
+
+    def change(self, name: str, value: Value) -> None:
+        """Somebody changed a setting at the device itself: it is kept, and reported."""
+        self.settings.change(name, value)
+        if report := self.settings.report():
+            self._reports.append(report)
 
     def _desire(self, payload: bytes) -> Heard:
         if report := self.settings.desired(payload):
