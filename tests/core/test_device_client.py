@@ -131,7 +131,10 @@ def test_a_frame_is_forgotten_by_its_receipt_and_not_because_the_broker_has_it()
 def test_what_stands_beyond_a_gap_is_forgotten_and_the_gap_sent_again() -> None:
     device = talk()
     put(device, *range(1, 8))
-    assert device.next(0.0, WALL)
+    first = device.next(0.0, WALL)
+    assert first is not None
+    assert (first.frames, first.fresh) == (7, 7)
+    device.done(first)
     device.hear("hub/kitchen/receipt", b'{"boot":%d,"seq":1,"have":[[4,5],[7,7]]}' % device.store.boot, 1.0, WALL)
     device.hello(2.0)
     again = device.next(2.0, WALL)

@@ -79,7 +79,7 @@ async def test_a_device_says_hello_and_then_numbers_its_frames_without_a_hole(st
     await stand.reconcile(PUMP)
     async with listener(stand) as hub, lives(stand, QUICK, PUMP):
         heard = await until(hub, numbered(20))
-    assert [topic.rsplit("/", 1)[1] for topic, _ in heard[:3]] == ["status", "meta", "telemetry"]
+    assert [topic.rsplit("/", 1)[1] for topic, _ in heard[:4]] == ["status", "meta", "reported", "telemetry"]
     assert heard[0][1] == "online"
     assert len({frame["boot"] for frame in frames(heard)}) == 1
     assert [frame["seq"] for frame in frames(heard)] == list(range(1, 21))
@@ -253,9 +253,8 @@ def test_simulate_with_given_credentials_needs_no_database(
 
 @pytest.mark.django_db
 def test_simulate_registers_what_is_missing_and_leaves_what_is_there() -> None:
-    asked = {"devices": 2, "prefix": "toy-"}
-    first = simulate.Command().registered(QUICK, asked)
-    again = simulate.Command().registered(QUICK, asked | {"devices": 3})
+    first = simulate.Command().registered(fleet.keys(QUICK, 2, "toy-"))
+    again = simulate.Command().registered(fleet.keys(QUICK, 3, "toy-"))
     assert [login.key for login in again] == ["toy-pump-1", "toy-pump-2", "toy-pump-3"]
     assert again[:2] == first
 
@@ -264,7 +263,7 @@ def test_simulate_registers_what_is_missing_and_leaves_what_is_there() -> None:
 def test_simulate_does_not_take_a_device_of_another_fleet() -> None:
     registry.create("sim-pump-1", Fleet.objects.create(slug="real", name="Real"))
     with pytest.raises(CommandError, match="another fleet"):
-        simulate.Command().registered(QUICK, {"devices": 1, "prefix": "sim-"})
+        simulate.Command().registered(["sim-pump-1"])
 
 
 @pytest.mark.parametrize(("content", "why"), [("[", "truncated"), ('[{"key": "a", "secret": 4711}]', "secret")])

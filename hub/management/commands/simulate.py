@@ -15,7 +15,8 @@ from django.db import OperationalError, ProgrammingError
 from devices import registry
 from devices.errors import Refusal
 from devices.models import Device, Fleet
-from simulators import fleet, running, scenario
+from hub import sessions
+from simulators import fleet, player, running, scenario, session
 from simulators.counts import Counts
 from simulators.fleet import Credentials
 from simulators.script import Scenario, Unusable
@@ -37,7 +38,11 @@ class Command(BaseCommand):
         shipped = ", ".join(scenario.names())
         parser.add_argument("--devices", type=int, default=5, help="how many (default 5)")
         parser.add_argument("--rate", type=positive, help="measurements a second of each device, not the scenario's")
-        parser.add_argument("--scenario", default="calm", help=f"{shipped}, or a JSON file (default calm)")
+        parser.add_argument(
+            "--scenario", default="calm", help=f"{shipped}, a JSON file, or a recorded session with --as"
+        )
+        parser.add_argument("--as", dest="shadow", metavar="KEY", help="play a recorded session as this device")
+        parser.add_argument("--speed", type=positive, default=1.0, help="and so many times as fast (default 1)")
         parser.add_argument("--host", help="the broker (default: where the hub's devices connect)")
         parser.add_argument("--port", type=int, help="its port")
         parser.add_argument("--tls", action="store_true", help="speak MQTT over TLS (default: as the hub's devices do)")
@@ -50,21 +55,52 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **asked: Any) -> None:
         """Do it; a mistake is one sentence on stderr."""
         try:
+            if asked["shadow"] or _is_session(asked["scenario"]):
+                self.play(asked)
+                return
             script = scenario.load(asked["scenario"])
-            logins = given(asked["credentials"]) if asked["credentials"] else self.registered(script, asked)
+            keys = fleet.keys(script, asked["devices"], asked["prefix"])
+            logins = given(asked["credentials"]) if asked["credentials"] else self.registered(keys)
             fleet.assemble(asked["seed"], logins, script)  # says now what is wrong with a kind
         except (Refusal, Unusable) as fault:
             raise CommandError(fault.message if isinstance(fault, Refusal) else str(fault)) from None
         asyncio.run(self.work(logins, script, asked))
 
-    def registered(self, script: Scenario, asked: dict[str, Any]) -> list[Credentials]:
+    def play(self, asked: dict[str, Any]) -> None:
+        """Play a recorded session as a shadow, and compare the sums at both ends."""
+        if not (key := asked["shadow"]):
+            raise CommandError("This is a recorded session: say with --as which device is to send it.")
+        if not _is_session(asked["scenario"]):
+            raise CommandError(f"--as plays a recorded session, and {asked['scenario']!r} is none; `record` makes one.")
+        recorded = player.Session(Path(asked["scenario"]))
+        if key == recorded.header.device:
+            raise CommandError(f"{key} is who was recorded; a shadow is another device.")
+        logins = given(asked["credentials"]) if asked["credentials"] else self.registered([key])
+        if not (login := next((one for one in logins if one.key == key), None)):
+            raise CommandError(f"There is no login for {key}.")
+        before = 0 if asked["credentials"] else sessions.newest(key)
+        say(f"recorded: {recorded.end.frames} frames, sha256 {recorded.end.sha256}")
+        sent = asyncio.run(self.shadow(recorded, login, asked))
+        say(f"sent:     {sent.frames} frames, sha256 {sent.sha256}")
+        if not asked["credentials"]:
+            stored = sessions.sum_of(key, before)
+            say(f"stored:   {stored.frames} frames, sha256 {stored.sha256}")
+            if stored != sent:
+                raise CommandError(
+                    f"What the hub has of {key} is not what was sent; did another program send as {key}?"
+                )
+
+    async def shadow(self, recorded: player.Session, login: Credentials, asked: dict[str, Any]) -> session.End:
+        """Send it, until its end or Ctrl-C."""
+        return await recorded.play(login, self.where(asked), asked["speed"], self.stop(asked))
+
+    def registered(self, keys: list[str]) -> list[Credentials]:
         """Make the devices that do not exist yet, and return what all of them log in with."""
-        keys = fleet.keys(script, asked["devices"], asked["prefix"])
         try:
             main, _ = Fleet.objects.get_or_create(slug=FLEET, defaults={"name": "Main"})
             fleets = dict(Device.objects.filter(key__in=keys).values_list("key", "fleet__slug"))
             if elsewhere := sorted(key for key, slug in fleets.items() if slug != FLEET):
-                raise CommandError(f"{elsewhere[0]} exists in another fleet; choose another --prefix.")
+                raise CommandError(f"{elsewhere[0]} exists in another fleet; choose another --prefix (or --as).")
             for key in keys:
                 if key not in fleets:
                     registry.create(key, main)
@@ -77,24 +113,13 @@ class Command(BaseCommand):
 
     async def work(self, logins: list[Credentials], script: Scenario, asked: dict[str, Any]) -> None:
         """Run them until Ctrl-C, SIGTERM or the end of the time."""
-        host, port = asked["host"] or settings.MQTT_PUBLIC_HOST, asked["port"] or settings.MQTT_PUBLIC_PORT
-        tls = asked["tls"] or (settings.MQTT_PUBLIC_TLS and not asked["port"])
-        ca = asked["ca"] or (str(settings.MQTT_CA) if settings.MQTT_CA else None)
-        stop, counts = asyncio.Event(), Counts()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        if asked["seconds"]:
-            loop.call_later(asked["seconds"], stop.set)
-        print(f"{len(logins)} devices on {host}:{port}; Ctrl-C ends them.", flush=True)
+        where, stop, counts = self.where(asked), self.stop(asked), Counts()
+        print(f"{len(logins)} devices on {where.host}:{where.port}; Ctrl-C ends them.", flush=True)
         telling = asyncio.create_task(running.tell(counts, say), name="tells how it goes")
         try:
             await running.run(
                 logins,
-                host=host,
-                port=port,
-                tls=tls,
-                ca=ca,
+                **where._asdict(),
                 scenario=script,
                 seed=asked["seed"],
                 rate=asked["rate"],
@@ -104,6 +129,29 @@ class Command(BaseCommand):
         finally:
             telling.cancel()
         say(str(counts))
+
+    def where(self, asked: dict[str, Any]) -> player.Where:
+        """The broker: the one that was named, else that of the hub's devices."""
+        host, port = asked["host"] or settings.MQTT_PUBLIC_HOST, asked["port"] or settings.MQTT_PUBLIC_PORT
+        tls = asked["tls"] or (settings.MQTT_PUBLIC_TLS and not asked["port"])
+        return player.Where(host, port, tls, asked["ca"] or (str(settings.MQTT_CA) if settings.MQTT_CA else None))
+
+    def stop(self, asked: dict[str, Any]) -> asyncio.Event:
+        """What is set by Ctrl-C, SIGTERM or the end of the time."""
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if asked["seconds"]:
+            loop.call_later(asked["seconds"], stop.set)
+        return stop
+
+
+def _is_session(name: str) -> bool:
+    path = Path(name)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return session.is_session(file.read(200))
 
 
 def given(path: str) -> list[Credentials]:

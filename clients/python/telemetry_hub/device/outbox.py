@@ -42,7 +42,7 @@ class Outbox:
         self._batch_bytes = batch_bytes
         self._clock = clock
         self._cursor = 0  # the newest frame that is under way
-        self._newest = 0  # the newest one that ever was
+        self._newest = 0  # the newest one that a broker has got
         self._flying = 0
         self._rate, self._ceiling = _FIRST_RATE, _MOST_RATE
         self._tokens, self._at = _FIRST_RATE, 0.0
@@ -78,12 +78,16 @@ class Outbox:
         fresh = sum(frame.id > self._newest for frame, _ in frames)
         if not self._flying:
             self._oldest, self._again_at = frames[0][0].id, now + self._waits()
-        self._cursor, self._newest = last, max(self._newest, last)
+        self._cursor = last
         self._flying += len(frames)
         self._tokens -= len(frames)
         entries = [text for _, text in frames]
         payload = entries[0] if len(entries) == 1 else f"[{','.join(entries)}]"
-        return Send(Publish(topic(self._key, frames[0][0].level), payload.encode()), "frames", len(frames), fresh)
+        return Send(Publish(topic(self._key, frames[0][0].level), payload.encode()), "frames", len(frames), fresh, last)
+
+    def done(self, send: Send) -> None:
+        """A broker has it, which deletes nothing."""
+        self._newest = max(self._newest, send.last)
 
     def wake_at(self, now: float) -> float | None:
         """Return when there may be something to send or to send again; None: not before something happens."""

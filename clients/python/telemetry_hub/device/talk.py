@@ -105,6 +105,8 @@ class Talk:
             self.duties.told()
         elif send.what == "report":
             self._reports.popleft()
+        else:
+            self.outbox.done(send)
 
     def hear(self, about: str, payload: bytes, now: float, wall: int, *, retained: bool = False) -> Heard:
         """Take a message of the hub."""

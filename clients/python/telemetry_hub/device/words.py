@@ -32,12 +32,16 @@ class Publish(NamedTuple):
 
 
 class Send(NamedTuple):
-    """The next message to send. `frames`: how many are in it, `fresh`: how many of them were never sent before."""
+    """The next message to send.
+
+    frames   how many are in it; fresh: how many of them no broker has got before; last: the id of the last of them
+    """
 
     publish: Publish
     what: str
     frames: int = 0
     fresh: int = 0
+    last: int = 0
 
 
 class Outcome(NamedTuple):
