@@ -103,6 +103,8 @@ class Program:
         """SIGKILL, in whatever it does."""
         self._child.send_signal(signal.SIGKILL)
         self._child.wait()
+        if self._child.stdin is not None:
+            self._child.stdin.close()
 
     def end(self) -> None:
         """Have it leave in order."""
