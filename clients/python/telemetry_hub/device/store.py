@@ -76,6 +76,7 @@ class Store:
 
     def _open(self, path: Path) -> sqlite3.Connection:
         try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what is measured is its owner's alone
             rows = _connect(str(path))
         except sqlite3.OperationalError as error:
             raise OSError(
