@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from telemetry_hub.device import Device, Order, Rejected
-from tests.hub import Device as Account
 from tests.hub import Demo, Hub, eventually
+from tests.hub import Device as Account
 
 CLIENT = Path(__file__).resolve().parents[2] / "clients/python"
 NewDevice = Callable[..., Account]
