@@ -212,6 +212,8 @@ class Store:
 
     def behind(self, id_: int, limit: int) -> list[Frame]:
         """Return the frames that come next, in order, as long as they are of few boots."""
+        if id_ >= self._last:
+            return []
         with self._lock:
             fence = self._fence()
             found = self._rows.execute(
