@@ -46,7 +46,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         """Open it, and go on behind what was begun."""
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         said = os.pread(self._file, _BOTH.size, 0)
         self.begun, self.done = _BOTH.unpack(said) if said else (0, 0)
         if self.begun != self.done:  # killed in between: nobody knows whether it was kept

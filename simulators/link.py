@@ -10,14 +10,14 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from simulators.counts import Counts
 from simulators.device import Device
+from simulators.dice import dice
 from telemetry_hub.device.arguments import Update
-from telemetry_hub.device.fetch import NotFetched, fetch
-from telemetry_hub.device.link import Cut, Dial, pause_s
+from telemetry_hub.device.fetch import NotFetched, fetch, is_at
+from telemetry_hub.device.link import Cut, dialler, pause_s
 from telemetry_hub.device.link import Link as Connection
 from telemetry_hub.device.words import Publish, Send
 
@@ -46,23 +46,26 @@ class Complaints:
         self._unsaid = 0
 
 
+class Hub(NamedTuple):
+    """Where a fleet's hub is, and by which certificates it is known."""
+
+    host: str
+    port: int
+    tls: bool
+    trusted: ssl.SSLContext | None
+
+
 class Link:
     """One device on the wire, until `end`. It is what its connection asks."""
 
-    def __init__(
-        self,
-        device: Device,
-        dial: Dial,
-        counts: Counts,
-        complaints: Complaints,
-        rng: Random,
-        trusted: ssl.SSLContext | None = None,
-    ) -> None:
+    def __init__(self, device: Device, hub: Hub, secret: str, counts: Counts, complaints: Complaints) -> None:
         self._device = device
+        self._hub = hub
+        self._secret = secret
         self._counts = counts
         self._complaints = complaints
-        self._rng = rng
-        self._trusted = trusted
+        self._rng = dice(device.key, "link")
+        dial = dialler(device.key, secret, hub.host, hub.port, tls=hub.trusted if hub.tls else None)
         self._connection = Connection(self, dial)
         self._wake = asyncio.Event()
         self._ending = False
@@ -189,13 +192,14 @@ class Link:
         firmware, loop = self._device.firmware, asyncio.get_running_loop()
 
         def tell(done: float) -> None:
-            loop.call_soon_threadsafe(firmware.step, "downloading", done)
+            loop.call_soon_threadsafe(firmware.step, "downloading" if done < 1 else "downloaded", done)
+            loop.call_soon_threadsafe(self._connection.wake)
 
         with tempfile.TemporaryDirectory() as folder:
             to = Path(folder) / "firmware"
             try:
-                # Without its secret: the link in an order is enough, and who gives orders says where it leads.
-                await asyncio.to_thread(fetch, update, to, None, self._trusted, tell, self._ended)
+                login = (self._device.key, self._secret) if is_at(update.url, self._hub.host) else None
+                await asyncio.to_thread(fetch, update, to, login, self._hub.trusted, tell, self._ended)
             except NotFetched as fault:
                 firmware.failed(update, str(fault))
             else:

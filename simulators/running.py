@@ -10,9 +10,9 @@ from simulators import fleet
 from simulators.counts import Counts
 from simulators.dice import dice
 from simulators.fleet import Credentials
-from simulators.link import Complaints, Link
+from simulators.link import Complaints, Hub, Link
 from simulators.script import Scenario
-from telemetry_hub.device.link import certificates, dialler
+from telemetry_hub.device.link import certificates
 
 # Good-byes take milliseconds; whoever is with a broker that does not answer leaves without one.
 _GOODBYE_S: Final = 3.0
@@ -42,13 +42,12 @@ async def run(  # noqa: PLR0913  what a person may choose, each by its name
     counts = Counts() if counts is None else counts
     counts.devices = len(credentials)
     _allow_files(len(credentials))
-    trusted, complaints = certificates(ca) if tls or ca else None, Complaints()
+    hub, complaints = Hub(host, port, tls, certificates(ca) if tls or ca else None), Complaints()
     links = []
     for login, device in zip(credentials, fleet.assemble(seed, credentials, scenario, rate), strict=True):
         rng = dice(seed, login.key, "link")
         device.start(time.time(), rng.uniform(0, device.firmware.interval))
-        dial = dialler(login.key, login.secret, host, port, tls=trusted if tls else None)
-        links.append(Link(device, dial, counts, complaints, rng, trusted))
+        links.append(Link(device, hub, login.secret, counts, complaints))
     await _live(links, stop)
     return counts
 

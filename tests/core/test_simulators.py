@@ -554,3 +554,50 @@ def test_a_thousand_devices_without_a_broker_make_one_line_of_log(caplog: pytest
         "failures before that: 0)",
         "failures before that: 999)",
     ]
+
+
+# --- updates and settings
+
+
+UPDATE = {"url": "https://hub.example.org/fw/1", "size": 10, "sha256": "0" * 64, "version": "2.0"}
+
+
+def test_a_pump_that_got_its_file_restarts_with_the_new_version() -> None:
+    device = one("pump")
+    said = play(device, 60)
+    next(said)
+    device.firmware.hear("hub/x-1/cmd/update/u1", json.dumps(UPDATE).encode())
+    assert device.firmware.updating is not None
+    device.firmware.fetched(device.firmware.updating)
+    acks = [json.loads(send.publish.payload) for _, send in said if send.what == "answer"]
+    assert [ack.get("step", ack["status"]) for ack in acks] == [
+        "accepted",
+        "downloading",
+        "verified",
+        "installing",
+        "restarting",
+        "ok",
+    ]
+    assert json.loads(device.firmware.hello()[1].payload)["fw"] == "2.0"
+
+
+def test_a_pump_that_did_not_get_its_file_stays_what_it_is() -> None:
+    firmware = started("pump")
+    firmware.hear("hub/x-1/cmd/update/u1", json.dumps(UPDATE).encode())
+    assert firmware.updating is not None
+    firmware.failed(firmware.updating, "404")
+    assert answers(firmware)[-1] == {"status": "error", "message": "404"}
+    assert json.loads(firmware.hello()[1].payload)["fw"] == "1.4.2"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_obeys_its_interval_and_says_so(kind: str) -> None:
+    device = one(kind)
+    said = play(device, 40)
+    next(said)
+    device.firmware.hear("hub/x-1/desired", b'{"version":3,"values":{"interval_s":4}}')
+    sent = list(said)
+    [report] = [json.loads(send.publish.payload) for _, send in sent if send.what == "report"]
+    assert report == {"version": 3, "values": {"interval_s": 4}}
+    times = sorted({now for now, send in sent if send.what == "frames"})[2:]
+    assert {round(b - a, 3) for a, b in pairwise(times)} == {4.0}

@@ -1,15 +1,18 @@
 """The Python client's device on both set-ups: readings, commands and settings, as a program has them."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from telemetry_hub.device import Device, Order, Rejected
+from tests.hub import Demo, Hub, eventually
 from tests.hub import Device as Account
-from tests.hub import Hub, eventually
 
+CLIENT = Path(__file__).resolve().parents[2] / "clients/python"
 NewDevice = Callable[..., Account]
 PATIENCE_S = 30
 
@@ -119,3 +122,20 @@ async def test_who_leaves_says_good_bye(anywhere: Hub, new_device: NewDevice) ->
         return bool(anywhere.ask("GET", f"devices/{account.key}/")["presence"]["state"] == "offline")
 
     assert await asyncio.to_thread(eventually, presence, "offline")
+
+
+async def test_the_example_for_a_raspberry_pi_runs_on_any_linux(demo: Demo, tmp_path: Path) -> None:
+    account = await asyncio.to_thread(demo.add_device, "raspberry")
+    login = {"HUB_KEY": account.key, "HUB_SECRET": account.secret, "HUB_HOST": demo.mqtt_host}
+    more = {"HUB_PORT": str(demo.mqtt_port), "HUB_BUFFER": str(tmp_path / "pi.db"), "PYTHONPATH": str(CLIENT)}
+    example = await asyncio.create_subprocess_exec(
+        sys.executable, CLIENT / "examples/raspberry_pi.py", env=os.environ | login | more
+    )
+    try:
+        rows = await asyncio.to_thread(eventually, lambda: demo.frames(account.key), "it measures")
+        assert {"load", "disk_free", "memory_free"} <= rows[0][2].keys()
+        assert (await settled(demo, account, "measure"))["state"] == "succeeded"
+    finally:
+        example.terminate()
+        await example.wait()
+    assert (tmp_path / "pi.db").stat().st_mode & 0o77 == 0

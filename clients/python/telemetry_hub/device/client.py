@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from telemetry_hub.device import words
 from telemetry_hub.device.arguments import SETTING_TYPES, Spec, Update, spec
 from telemetry_hub.device.duties import Duty
-from telemetry_hub.device.fetch import fetch
+from telemetry_hub.device.fetch import fetch, is_at
 from telemetry_hub.device.link import KEEPALIVE_S, Cut, Link, certificates, dialler, pause_s
 from telemetry_hub.device.order import Order, Rejected
 from telemetry_hub.device.outbox import BATCH_BYTES
@@ -376,10 +376,12 @@ class Device:
 
         What was fetched before a cut or a restart is not fetched again. The secret goes along to the hub alone.
         """
-        order.step("downloading", 0.0)
-        login = self._login if urlsplit(update.url).hostname == self._hub else None
-        path = await asyncio.to_thread(
-            fetch, update, Path(to), login, self._context, lambda done: order.step("downloading", done), self._ended
-        )
+
+        def tell(done: float) -> None:
+            order.step("downloading" if done < 1 else "downloaded", done)
+
+        tell(0.0)
+        login = self._login if is_at(update.url, self._hub) else None
+        path = await asyncio.to_thread(fetch, update, Path(to), login, self._context, tell, self._ended)
         order.step("verified")
         return path

@@ -26,6 +26,12 @@ class NotFetched(Exception):
     """The file is not to be had, or is not the one that was meant; the message says why."""
 
 
+def is_at(url: str, host: str) -> bool:
+    """Whether an address is this host's; whatever this machine calls itself is one host."""
+    asked = urlsplit(url).hostname
+    return asked == host or (asked in _LOOPBACK and host in _LOOPBACK)
+
+
 def fetch(
     update: Update,
     to: Path,
@@ -34,7 +40,7 @@ def fetch(
     tell: Callable[[float], None],
     ended: threading.Event,
 ) -> Path:
-    """Fetch what an update names; NotFetched says why not. `tell` hears how far it is, from 0 to 1.
+    """Fetch what an update names; NotFetched says why not. `tell` hears how far it is, from 0 to 1 (all is here).
 
     A part of it that is there already (from before a cut, or a restart) is not asked for again.
     """
@@ -47,6 +53,7 @@ def fetch(
             if attempt == _TRIES - 1 or ended.is_set():
                 raise NotFetched(f"the download was cut {attempt + 1} times, at last: {error}") from None
         ended.wait(min(_LONGEST_PAUSE_S, 2.0**attempt))
+    tell(1.0)
     _verify(update, part)
     part.replace(to)
     return to
@@ -98,7 +105,7 @@ def _take(
         write(piece)
         if time.monotonic() - told > 1:
             told = time.monotonic()
-            tell(here / update.size)
+            tell(min(0.99, here / update.size))
     if here < update.size:
         raise OSError(f"it ended after {here} of {update.size} bytes")
 

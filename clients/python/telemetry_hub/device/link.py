@@ -173,7 +173,9 @@ class Link:
             if send.what != "frames":
                 await self._send(client, send)
                 continue
-            under_way.add(asyncio.create_task(self._send(client, send), name="sends frames"))
+            sending = asyncio.create_task(self._send(client, send), name="sends frames")
+            sending.add_done_callback(self._failed)
+            under_way.add(sending)
             if len(under_way) >= _AT_ONCE:
                 await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             _ended(under_way)
@@ -184,6 +186,10 @@ class Link:
     async def _send(self, client: aiomqtt.Client, send: Send) -> None:
         await _publish(client, send.publish)
         self._talker.done(send)
+
+    def _failed(self, sending: asyncio.Task[None]) -> None:
+        if not sending.cancelled() and sending.exception():
+            self._wake.set()
 
     async def _leave(self, client: aiomqtt.Client, hearing: asyncio.Task[None]) -> None:
         if self._talker.leaving == "politely":
@@ -202,8 +208,6 @@ class Link:
         """Wait until there may be something to do."""
         pause = self._talker.pause_s()
         alarm = None if pause is None else asyncio.get_running_loop().call_later(pause, self._wake.set)
-        for task in under_way:
-            task.add_done_callback(lambda _: self._wake.set())
         try:
             await self._wake.wait()
         finally:

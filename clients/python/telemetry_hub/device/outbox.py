@@ -94,7 +94,7 @@ class Outbox:
         if not self._store.kept:
             return None
         soonest = max(self._hold_until, now + max(0.0, 1 - self._tokens) / self._rate)
-        waiting = self._flying < self._store.kept and self._flying < self._window()
+        waiting = self._flying < self._window() and bool(self._store.behind(self._cursor, 1))
         again = self._again_at if self._flying else soonest
         return min(soonest, again) if waiting else again
 

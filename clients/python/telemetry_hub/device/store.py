@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 REMEMBERED: Final = 256
 # A hub follows the last four boots; what is sent at once is of no more than three, so that each gets its receipts.
 _BOOTS_AT_ONCE: Final = 3
+_MEMORY: Final = ":memory:"
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS frames (id INTEGER PRIMARY KEY, at INTEGER, level TEXT, vals TEXT);
 CREATE TABLE IF NOT EXISTS boots (boot INTEGER PRIMARY KEY, before INTEGER);
@@ -63,7 +64,7 @@ class Store:
         self._lock = threading.RLock()
         self._most, self._most_bytes = frames, size
         self._wal: int | None = None
-        self._rows = self._open(Path(path)) if path else _connect(":memory:")
+        self._rows = self._open(Path(path)) if path else _connect(_MEMORY)
         self.kept: int
         self.kept, self._bytes = self._rows.execute(
             "SELECT count(*), coalesce(sum(length(vals)), 0) FROM frames"
@@ -76,6 +77,7 @@ class Store:
 
     def _open(self, path: Path) -> sqlite3.Connection:
         try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what is measured is its owner's alone
             rows = _connect(str(path))
         except sqlite3.OperationalError as error:
             raise OSError(
@@ -210,6 +212,8 @@ class Store:
 
     def behind(self, id_: int, limit: int) -> list[Frame]:
         """Return the frames that come next, in order, as long as they are of few boots."""
+        if id_ >= self._last:
+            return []
         with self._lock:
             fence = self._fence()
             found = self._rows.execute(
@@ -302,7 +306,9 @@ class Store:
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    rows = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False, cached_statements=32)
+    rows = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False, cached_statements=16)
+    if path == _MEMORY:
+        rows.execute("PRAGMA page_size=1024")  # a thousand simulated devices are in one process
     rows.execute("PRAGMA locking_mode=EXCLUSIVE")  # two programs with one buffer would send everything twice
     rows.execute("PRAGMA journal_mode=WAL")
     rows.execute("PRAGMA synchronous=NORMAL")

@@ -118,9 +118,9 @@ class Talk:
                 self.outbox.receipt(payload, now, wall)
             case ["error"] if not retained:
                 why = self.outbox.refused(payload, now)
-                return Heard(
-                    fault=f"the hub refused something ({why or 'not a frame'}): {payload.decode(errors='replace')}"
-                )
+                # What is over the limit is dealt with: it is sent again.
+                said = payload.decode(errors="replace")
+                return Heard(fault="" if why == "rate_limited" else f"the hub refused something: {said}")
             case ["desired"] if not retained:
                 return self._desire(payload)
         return Heard()
