@@ -32,7 +32,8 @@ work = st.lists(
         st.tuples(st.just("claim"), bridge, st.one_of(st.none(), device), st.integers(1, 4)),
         st.tuples(st.just("claim"), bridge, st.none(), st.integers(1, 4)),
         st.tuples(st.just("publish"), bridge),
-        st.tuples(st.just("publish"), bridge),
+        st.tuples(st.just("send"), bridge, st.sampled_from([1, 6_000, 12_000])),
+        st.tuples(st.just("send"), bridge, st.sampled_from([1, 6_000, 12_000])),
         st.tuples(st.just("refuse"), bridge),
         st.tuples(st.just("note"), bridge, st.sampled_from(["sent", "sent", "lost"])),
         st.tuples(st.just("crash"), bridge),
@@ -106,6 +107,14 @@ class World:
         self.publishes.append((order.cid, self.now))
         self.on_the_wire[order.device].append(order.cid)
         here.published.append(order)
+
+    def send(self, number: int, later_ms: int) -> None:
+        """All of it, as it goes where nothing happens in between."""
+        self.wait(later_ms)
+        self.claim(number, None, 4)
+        while self.bridges[number % len(self.bridges)].claimed:
+            self.publish(number)
+        self.note(number, "sent")
 
     def refuse(self, number: int) -> None:
         """The broker does not take it, for sure."""
