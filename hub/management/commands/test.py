@@ -17,8 +17,9 @@ from hub import env
 from tests import services
 
 JS_TESTS = "tests/js"
-# Side by side, since the one computes and the other mostly waits: for services, pages and clocks.
-LANES = (("tests/browser", "tests/core", "tests/django"), ("tests/system",))
+# What mostly waits: for services, pages and clocks. Dealt out, so that it waits side by side.
+WAITING = sorted(str(path.relative_to(env.CHECKOUT)) for path in env.CHECKOUT.glob("tests/system/test_*.py"))
+LANES = (("tests/browser", "tests/core", "tests/django"), tuple(WAITING[::2]), tuple(WAITING[1::2]))
 
 
 class Command(BaseCommand):
