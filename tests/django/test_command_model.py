@@ -1,6 +1,7 @@
 """Commands against all that may happen to them: operators, bridges that crash, brokers, devices, answers and time."""
 
 from collections import defaultdict, deque
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Final
 
@@ -207,6 +208,14 @@ def test_whatever_happens_each_move_is_on_the_table_and_nothing_goes_out_that_mu
                 getattr(world, name)(*given_)
             except Refusal as refusal:
                 assert refusal.code == "too_many_waiting"  # noqa: PT017
+            world.check()
+        # Whoever is open then is asked for again, if that may be.
+        for key in DEVICES:
+            world.come(key, online=True)
+            with suppress(Refusal):
+                world.issue("alice", key, 600)
+        for later_ms in (1, 6_000, 12_000):
+            world.send(0, later_ms)
             world.check()
         # Once time has passed, and the bridges have come to an end, nothing is open any more.
         world.wait(700_000)
