@@ -12,7 +12,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from benchmarks import load
 from benchmarks.live.ask import child
@@ -21,35 +21,45 @@ from benchmarks.live.scene import Spent, admitted
 from tests.hub import Production, eventually, running_production
 from tests.services import LOOPBACK
 
-# Those that take commands, and those that send readings.
-TOLD: Final = 50
-SENDING: Final = 100
 TURNS: Final = 2
 SHOWN: Final = {"answered": "request → 201", "reached": "request → device", "seen": "request → success seen"}
+
+
+class Play(NamedTuple):
+    """How much of what: commands and frames a second, for how long, devices that are told, and those that send."""
+
+    rate: float = 200
+    frames: float = 1000
+    seconds: float = 30
+    told: int = 50
+    sending: int = 100
+
+
+SMOKE: Final = Play(rate=10, frames=20, seconds=0.5, told=2, sending=2)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="5 s of each instead of 60 s")
-    parser.add_argument("--rate", type=float, default=200, help="commands a second")
-    parser.add_argument("--frames", type=float, default=1000, help="frames a second, in the busy turns")
+    parser.add_argument("--rate", type=float, default=Play().rate, help="commands a second")
+    parser.add_argument("--frames", type=float, default=Play().frames, help="frames a second, in the busy turns")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     limits = {"HUB_RATE": "1000000", "HUB_BURST": "100000000", "HUB_API_RATE": "1000000"}
     with tempfile.TemporaryDirectory() as folder, running_production(Path(folder), durable=True, **limits) as hub:
-        found = measured(hub, options.rate, options.frames, 5 if options.quick else 60 / TURNS)
+        found = measured(hub, Play(options.rate, options.frames, 5 if options.quick else Play().seconds))
     for name, figures in found.items():
         show(name, figures)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
 
 
-def measured(hub: Production, rate: float, frames: float, seconds: float) -> dict[str, Any]:
+def measured(hub: Production, play: Play) -> dict[str, Any]:
     """Give commands, in turns alone and among readings; the figures of all turns of a kind together."""
     told, sending = (
         [hub.add_device(f"{kind}{number}", user="mandy") for number in range(count)]
-        for kind, count in (("told", TOLD), ("sends", SENDING))
+        for kind, count in (("told", play.told), ("sends", play.sending))
     )
     told_logins, sending_logins = ([load.Login(one.key, one.secret) for one in some] for some in (told, sending))
     eventually(lambda: admitted(hub, [*told_logins, *sending_logins]), "all devices may connect", 60)
@@ -61,17 +71,16 @@ def measured(hub: Production, rate: float, frames: float, seconds: float) -> dic
         publisher.ask("connect", host=hub.mqtt_host, port=hub.mqtt_port, logins=sending_logins)
         to = {"mqtt": (hub.mqtt_host, hub.mqtt_port), "web": (LOOPBACK, hub.webs[0].port)}
         orders.ask("open", token=hub.token("mandy"), logins=told_logins, **to)
-        orders.ask("give", rate=rate / 4, seconds=1)  # so that nothing is done for the first time
+        orders.ask("give", rate=play.rate / 4, seconds=1)  # so that nothing is done for the first time
         for _ in range(TURNS):
             for name, figures in found.items():
                 if name != "alone":
-                    publisher.ask("start", rate=frames)
+                    publisher.ask("start", rate=play.frames)
                 spent = Spent(web=hub.webs[0].pid, bridge=hub.bridges[0].pid, orders=orders.pid)
-                add(figures, orders.ask("give", rate=rate, seconds=seconds))
+                add(figures, orders.ask("give", rate=play.rate, seconds=play.seconds))
+                given = play.rate * play.seconds
+                figures["CPU ms a command"] = {part: each * 1000 / given for part, each in spent.seconds().items()}
                 figures["% of a core"] = spent.percent()
-                figures["CPU ms a command"] = {
-                    name: each * 1000 / (rate * seconds) for name, each in spent.seconds().items()
-                }
                 if name != "alone":
                     figures["readings"] = publisher.ask("stop")
     return found

@@ -1,6 +1,7 @@
 """Commands against all that may happen to them: operators, bridges that crash, brokers, devices, answers and time."""
 
 from collections import defaultdict, deque
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Final
 
@@ -32,7 +33,8 @@ work = st.lists(
         st.tuples(st.just("claim"), bridge, st.one_of(st.none(), device), st.integers(1, 4)),
         st.tuples(st.just("claim"), bridge, st.none(), st.integers(1, 4)),
         st.tuples(st.just("publish"), bridge),
-        st.tuples(st.just("publish"), bridge),
+        st.tuples(st.just("send"), bridge, st.sampled_from([1, 6_000, 12_000])),
+        st.tuples(st.just("send"), bridge, st.sampled_from([1, 6_000, 12_000])),
         st.tuples(st.just("refuse"), bridge),
         st.tuples(st.just("note"), bridge, st.sampled_from(["sent", "sent", "lost"])),
         st.tuples(st.just("crash"), bridge),
@@ -106,6 +108,14 @@ class World:
         self.publishes.append((order.cid, self.now))
         self.on_the_wire[order.device].append(order.cid)
         here.published.append(order)
+
+    def send(self, number: int, later_ms: int) -> None:
+        """All of it, as it goes where nothing happens in between."""
+        self.wait(later_ms)
+        self.claim(number, None, 4)
+        while self.bridges[number % len(self.bridges)].claimed:
+            self.publish(number)
+        self.note(number, "sent")
 
     def refuse(self, number: int) -> None:
         """The broker does not take it, for sure."""
@@ -198,6 +208,14 @@ def test_whatever_happens_each_move_is_on_the_table_and_nothing_goes_out_that_mu
                 getattr(world, name)(*given_)
             except Refusal as refusal:
                 assert refusal.code == "too_many_waiting"  # noqa: PT017
+            world.check()
+        # Whoever is open then is asked for again, if that may be.
+        for key in DEVICES:
+            world.come(key, online=True)
+            with suppress(Refusal):
+                world.issue("alice", key, 600)
+        for later_ms in (1, 6_000, 12_000):
+            world.send(0, later_ms)
             world.check()
         # Once time has passed, and the bridges have come to an end, nothing is open any more.
         world.wait(700_000)

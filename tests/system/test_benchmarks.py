@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import commands
 from benchmarks.live import ceiling, scene, soak, stuck, wire
 from benchmarks.live.ask import Child, child
 from benchmarks.live.latency import Latencies
@@ -74,3 +75,9 @@ def test_scenarios_play_on_the_whole_hub(production: Production) -> None:
         assert soaked["handshakes"].keys() == {"open"}
         assert all(soak.show(soaked))
         assert soak.as_csv(soaked).count("\n") > 1
+
+
+def test_commands_are_timed_on_the_whole_hub(production: Production) -> None:
+    for turn in commands.measured(production, commands.SMOKE).values():
+        assert turn["given"] == commands.SMOKE.rate * commands.SMOKE.seconds * commands.TURNS
+        assert all(Latencies(turn[kind]).amount == turn["given"] for kind in commands.SHOWN)
