@@ -101,7 +101,7 @@ class Absence:
         )  # fmt: skip
         file = self.folder / "job.json"
         file.write_bytes(msgspec.json.encode(job))
-        program = [sys.executable, Path(__file__).with_name("actor.py"), file]
+        program: list[str | Path] = [sys.executable, Path(__file__).with_name("actor.py"), file]
         self.part = Part(program, 0, "", self.folder / "log", env=hub.env | PATHS, ready=lambda: True)
 
     def leave(self) -> None:

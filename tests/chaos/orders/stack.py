@@ -20,8 +20,8 @@ from tests.chaos.orders.asking import Asked, Asker, Wish
 from tests.chaos.orders.fuse import Fault, Fuse
 from tests.chaos.orders.judge import Case, Cell, Told
 from tests.chaos.orders.kinds import KINDS, Job
-from tests.hub import LOOPBACK, Part, Production, command_of, eventually, running_production
-from tests.services import ROOT, Service, free_port
+from tests.hub import Part, Production, command_of, eventually, running_production
+from tests.services import LOOPBACK, ROOT, Service, free_port
 
 OURS: Final = ("web", "bridge", "device")
 VICTIMS: Final = (*OURS, "broker", "redis", "postgres")
