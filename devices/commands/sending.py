@@ -55,8 +55,12 @@ def _waiting(devices: frozenset[str] | None, now: int) -> QuerySet[Command]:
 
 
 def _due_again(now: int) -> QuerySet[Command]:
-    """What was published, is not answered, and would be known again by its device, which remembers so many."""
-    rows = Command.objects.filter(_REACHABLE, state__in=["queued", "sent"], device__remembers__gt=0)
+    """What was published, has no last answer, and would be known again by its device, which remembers so many.
+
+    Who is at work on it is asked again when nothing was heard for a while: its last answer may have got lost.
+    """
+    open_ = Q(state__in=["queued", "sent"]) | Q(state="received", changed_at__lte=now - AGAIN_MS)
+    rows = Command.objects.filter(_REACHABLE, open_, device__remembers__gt=0)
     rows = rows.filter(claimed_at__lte=now - AGAIN_MS, expires_at__gt=now)
     waited = AGAIN_MS * (Power(Value(2), F("sends"), output_field=IntegerField()) - 1)
     rows = rows.annotate(waited=waited).filter(claimed_at__lte=Value(now) - F("waited"))
@@ -109,12 +113,24 @@ def unsent(orders: Sequence[Order], now: int) -> None:
     first = [order for order in orders if order.sends == 1]
     # Who has been claimed again meanwhile may have reached its device.
     _rows(first).filter(state="queued", sends=1).update(claimed_at=None, looked_seq=None, sends=0, changed_at=now)
+    _not_counted(orders)
 
 
-def lost(orders: Collection[Order], now: int) -> None:
+def lost(orders: Sequence[Order], now: int) -> None:
     """Note that publishes broke off: the broker may have them or not.
 
     What a device might do twice is not repeated. One that remembers gets it again.
     """
     rows = _rows(orders).filter(device__remembers=0)
     log.move(rows, "unknown", now, "the connection broke before the broker answered", log.THE_HUB)
+    _not_counted(orders)
+
+
+def _not_counted(orders: Sequence[Order]) -> None:
+    """Have what went out again, and did not arrive for all we know, be due as before: a restarted broker costs no turn.
+
+    The first time counts always: whatever else is found out, it may have reached its device.
+    """
+    for sends in {order.sends for order in orders if order.sends > 1}:
+        rows = _rows([order for order in orders if order.sends == sends])
+        rows.filter(device__remembers__gt=0, sends=sends).update(sends=sends - 1)

@@ -15,7 +15,7 @@ class Command(models.Model):
 
     expires_at   on the second: nothing is carried out after it
     claimed_at   when a bridge took it; from then on it may have reached the device
-    sends        how often it was handed to the broker; more than once only to devices that remember
+    sends        how often the broker took it, or may have; more than once only for devices that remember
     looked_seq   up to which frame its device was searched for a reading that confirms it
     reason       why it was given, in a person's words
     """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from devices import commands
+from devices import commands, wire
 from devices.models import Command, Device
 from tests.django.orders import NOW, ack, claim, claims, handed_over, issue, log, make_device, say, state
 
@@ -33,10 +33,32 @@ def test_what_is_not_answered_goes_out_again_after_twice_as_long_each_time(wise:
     assert [name for name, *_ in log(command)] == ["queued", "sent"]
 
 
-def test_what_is_answered_does_not_go_out_again(wise: Device) -> None:
+@pytest.mark.parametrize("answer", ["succeeded", "failed", "rejected", "expired"])
+def test_what_has_its_last_answer_does_not_go_out_again(wise: Device, answer: wire.AckStatus) -> None:
     command = handed_over(wise)
-    ack(command, "received")
+    ack(command, answer)
     assert claims(NOW + 10_000) == []
+
+
+def test_who_is_at_work_on_it_and_silent_is_asked_again_for_its_last_answer_may_be_lost(wise: Device) -> None:
+    command = handed_over(wise)
+    ack(command, "received", now=NOW + 4_000)
+    assert claims(NOW + 8_999) == []
+    ack(command, "received", now=NOW + 8_000, progress=0.5)
+    assert claims(NOW + 12_999) == []
+    assert claims(NOW + 13_000) == [command.pk]
+    assert state(command) == "received"
+    assert claims(command.expires_at) == []
+
+
+def test_what_went_out_again_and_did_not_arrive_for_sure_is_due_as_before(wise: Device) -> None:
+    command = handed_over(wise)
+    (again,) = commands.claim(None, NOW + 6_000)
+    commands.unsent([again], NOW + 6_010)
+    (again,) = commands.claim(None, NOW + 6_500)
+    commands.lost([again], NOW + 6_510)
+    assert claims(NOW + 7_000) == [command.pk]
+    assert not commands.cancel(command.pk, NOW + 7_001, "carol")
 
 
 def test_a_device_that_does_not_remember_gets_nothing_twice(plain: Device) -> None:
