@@ -303,6 +303,7 @@ def production_environment(hub: Production) -> dict[str, str]:
         "MQTT_PUBLIC_HOST": LOOPBACK,
         "MQTT_PUBLIC_PORT": str(hub.mosquitto.port),
         "HUB_DATA": str(hub.folder),
+        "HUB_FIRMWARE_MB": "",
         "HUB_OUTGOING": "",
         "HUB_RATE": "",
         "HUB_BURST": "",

@@ -43,6 +43,7 @@ BODIES: dict[str, Any] = {
     "devices": {"key": "pump-2", "name": "Second"},
     "device": {"name": "Renamed", "rate": 5},
     "repairs": {"from": NOW, "to": NOW + 1000, "reason": "it was painted"},
+    "settings": {"desired": {"interval_s": 30}},
     "commands": {"name": "relay", "args": "on", "key": "k"},
     "jobs": {"fleet": "greenhouse", "name": "relay", "args": "on"},
     "preview-job": {"fleet": "greenhouse", "name": "relay", "args": "on"},
