@@ -124,7 +124,8 @@ def make(  # noqa: PLR0913  what and when
         raise Refusal("invalid", "`at` is in the past; it must be a time to come (ms).", fields={"at": "is past"})
     if cron is not None:
         check_cron(cron, zone)
-    jobs.check(asked, jobs.plan(asked, user))
+    planned = jobs.plan(asked, user)
+    jobs.check(asked, planned)
     with transaction.atomic():
         schedule = Schedule.objects.create(
             title=title[:MAX_TITLE],
@@ -133,7 +134,7 @@ def make(  # noqa: PLR0913  what and when
             next_at=next_of(cron, zone, now) if cron else at,
             user=user,
             created_at=now,
-            **asked.columns(),
+            **asked.columns() | {"ttl_s": planned.ttl_s},
         )
         _note("schedule.made", schedule, {"selection": asked.selection, "reason": asked.reason})
     return schedule

@@ -38,7 +38,9 @@ class CampaignAsked(Strict):
     name = serializers.CharField(max_length=values.MAX_NAME, trim_whitespace=False)
     args = serializers.JSONField(default=None, allow_null=True, help_text="one value, as the devices announced it")
     ttl_s = serializers.IntegerField(
-        default=commands.DEFAULT_TTL_S, help_text="how long each command may wait for its device, once it is given"
+        default=None,
+        allow_null=True,
+        help_text="how long each command may wait for its device, once it is given; null: a minute, an update a day",
     )
     reason = serializers.CharField(max_length=commands.MAX_REASON, default="", allow_blank=True)
     confirm = serializers.BooleanField(default=False, help_text="needed where devices call the command dangerous")

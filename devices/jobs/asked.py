@@ -19,12 +19,12 @@ ALL: Final = 100  # %
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """See models.Campaign."""
+    """See models.Campaign. `ttl_s`: None: as is usual for such a command (commands.default_ttl)."""
 
     fleet: Fleet
     name: str
     args: Any = None
-    ttl_s: int = commands.DEFAULT_TTL_S
+    ttl_s: int | None = None
     reason: str = ""
     confirmed: bool = False
     selection: dict[str, Any] = {}
@@ -43,7 +43,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Refuse what is wrong whichever the devices are."""
-        commands.check_ttl(self.ttl_s)
+        if self.ttl_s is not None:
+            commands.check_ttl(self.ttl_s)
         commands.check_reason(self.reason)
         check_selection(self.selection)
         if self.rate is not None and not 1 <= self.rate <= MAX_RATE:

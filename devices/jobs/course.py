@@ -78,7 +78,7 @@ def _end(job: Job) -> int:
 def _allowed(job: Job, now: int) -> int:
     if job.state != "running":
         return 0
-    return pace.allowed(_end(job) - job.issued, job.rate, job.issued_at, now)
+    return pace.allowed(max(0, _end(job) - job.issued), job.rate, job.issued_at, now)
 
 
 def _issue(job: Job, count: int, now: int) -> None:
@@ -142,8 +142,8 @@ def _judge(job: Job, counted: dict[str, int]) -> None:
     known = closed >= LEAST or not waiting
     if job.limit is not None and known and failed * 100 > job.limit * closed:
         _stop(job, f"{failed} of {closed} failed, the limit is {job.limit} %")
-    elif job.issued == _end(job) and not waiting:
-        if job.issued == job.total:
+    elif job.issued >= _end(job) and not waiting:
+        if job.issued >= job.total:
             job.state = "done"
         else:
             job.stage += 1

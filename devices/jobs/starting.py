@@ -28,11 +28,15 @@ AT_ONCE: Final = 1_000
 
 
 class Plan(msgspec.Struct):
-    """What a job would do. Devices by row id and key; `refused` with the reason; `dangerous`: keys that call it so."""
+    """What a job would do. Devices by row id and key; `refused` with the reason; `dangerous`: keys that call it so.
+
+    ttl_s   for how long each command is good
+    """
 
     ready: list[tuple[int, str]] = []
     refused: list[tuple[int, str, str]] = []
     dangerous: list[str] = []
+    ttl_s: int = commands.DEFAULT_TTL_S
 
     @property
     def total(self) -> int:
@@ -52,8 +56,10 @@ def plan(asked: Asked, user: User) -> Plan:
             found.refused.append((device.pk, device.key, refusal.message[:LONGEST]))
             continue
         found.ready.append((device.pk, device.key))
+        found.ttl_s = max(found.ttl_s, commands.default_ttl(device, asked.name))
         if commands.is_dangerous(device, asked.name):
             found.dangerous.append(device.key)
+    found.ttl_s = asked.ttl_s or found.ttl_s
     return found
 
 
@@ -120,7 +126,7 @@ def _make(asked: Asked, user: User, now: int, key: str | None, found: Plan) -> J
         changed_at=now,
         total=found.total,
         counts=counted,
-        **asked.columns(),
+        **asked.columns() | {"ttl_s": found.ttl_s},
     )
     # Those that refused come last: a stage is a share of the others first.
     turns = [*((pk, name, "") for pk, name in found.ready), *found.refused]

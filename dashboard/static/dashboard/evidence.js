@@ -80,16 +80,17 @@ export function progressOf({ state, events }) {
 }
 
 /**
- * The course of an update: which steps are done, which is under way; [] of what has no steps.
+ * The course of an update: which steps its device told, and at which it is; [] of what has no steps. What it never told of
+ * is not called done, however it ended.
  * @param {Order} order
- * @returns {{step: string, is: "done" | "now" | "next"}[]}
+ * @returns {{step: string, is: "done" | "now" | "untold"}[]}
  */
 export function stepsOf({ state, events }) {
   const told = events.flatMap(({ step }) => (step ? [step] : []));
   if (!told.length) return [];
   const at = Math.max(...told.map((step) => STEPS.indexOf(step)));
-  const over = state === "succeeded";
-  return STEPS.map((step, index) => ({ step, is: over || index < at ? "done" : index === at ? (state === "received" ? "now" : "done") : "next" }));
+  const is = (/** @type {string} */ step) => (state === "received" && step === STEPS[at] ? "now" : told.includes(step) ? "done" : "untold");
+  return STEPS.map((step) => ({ step, is: is(step) }));
 }
 
 /** "sent 3 times"; "" for what was sent once, or not yet. @param {Order} order */

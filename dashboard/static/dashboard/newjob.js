@@ -9,6 +9,7 @@ import { begin, byId, element, given, write } from "./page.js";
 import { figure, manner, plural, whom } from "./tally.js";
 
 const PAUSE_MS = 400;
+const DAY_S = 86_400;
 const OTHER = "\u0000other";
 const page = given();
 const form = /** @type {HTMLFormElement} */ (byId("job-form"));
@@ -60,6 +61,7 @@ function argument() {
   const spec = one?.spec ?? { type: "text" };
   byId("argument").hidden = !name || spec.type === "action";
   if (byId("argument").hidden) return;
+  if (spec.type === "update") field("ttl").value = String(DAY_S); // it is fetched, perhaps by one that sleeps
   const made = spec.type === "update" ? firmware() : control(one?.name ?? "argument", spec, take);
   byId("control").replaceChildren(...made.parts);
   // Here nothing is sent by a control of its own: what is written counts as it is written.
