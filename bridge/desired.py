@@ -75,7 +75,7 @@ class Desired:
         if outbound is None:
             return False
         try:
-            for publish in native.desired(one.device, one.gateway, one.version, one.values):
+            for publish in native.desired(one.device, one.gateway, one.version, one.values, one.since):
                 await outbound.publish(publish.topic, publish.payload, qos=publish.qos, retain=publish.retain)
         except (mqtt.NotSentError, mqtt.UnsureError) as error:
             logger.info("what %s shall keep to is not sent yet: %s", one.device, error)

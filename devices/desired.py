@@ -44,13 +44,17 @@ _OPEN: Final = Q(version__gt=F("answered"))
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What a device has to be told: `values` of the version; None: nobody wants anything of it any more."""
+    """What a device has to be told: `values` of the version; None: nobody wants anything of it any more.
+
+    since  with which version each of them was wanted, the oldest first
+    """
 
     pk: int
     device: str
     gateway: str | None
     version: int
     values: dict[str, Value | None]
+    since: dict[str, int]
 
 
 # --- what people want
@@ -210,12 +214,13 @@ def due(now: int, keys: Collection[str] | None = None) -> list[Difference]:
 
 
 def differences(pks: Iterable[int]) -> list[Difference]:
-    """Return what these devices (row ids) have to be told, if they can hear it: all of it, by name."""
-    rows = Setting.objects.filter(_OPEN, device__in=list(pks)).order_by("device_id", "name")
-    fields = ("device_id", "device__key", "device__gateway__key", "device__wanted", "name", "desired")
+    """Return what these devices (row ids) have to be told, if they can hear it: all of it, the oldest first."""
+    rows = Setting.objects.filter(_OPEN, device__in=list(pks)).order_by("device_id", "version", "name")
+    fields = ("device_id", "device__key", "device__gateway__key", "device__wanted", "name", "desired", "version")
     found: dict[int, Difference] = {}
-    for pk, key, gateway, version, name, desired in rows.values_list(*fields):
-        found.setdefault(pk, Difference(pk, key, gateway, version, {})).values[name] = desired
+    for pk, key, gateway, version, name, desired, since in rows.values_list(*fields):
+        one = found.setdefault(pk, Difference(pk, key, gateway, version, {}, {}))
+        one.values[name], one.since[name] = desired, since
     return list(found.values())
 
 

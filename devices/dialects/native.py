@@ -8,6 +8,8 @@ from devices import wire
 from devices.dialects import Order, Publish
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from devices.batch import Rejected
     from devices.numbering import Receipt
     from devices.values import Value
@@ -37,10 +39,12 @@ def error(refused: Rejected, more: int, gateway: str | None) -> Publish:
     return Publish(topic=topic, payload=payload, qos=0)
 
 
-def desired(device: str, gateway: str | None, version: int, values: dict[str, Value | None]) -> list[Publish]:
+def desired(
+    device: str, gateway: str | None, version: int, values: Mapping[str, Value | None], since: Mapping[str, int]
+) -> list[Publish]:
     """Tell a device what it shall keep to: hub/<key>/desired, QoS 1, never retained, small enough for any device."""
     topic = wire.topic(device, wire.DESIRED, gateway=gateway)
-    return [Publish(topic=topic, payload=payload) for payload in wire.desired_payloads(version, values, topic)]
+    return [Publish(topic=topic, payload=payload) for payload in wire.desired_payloads(version, values, since, topic)]
 
 
 def encode(order: Order) -> Publish:

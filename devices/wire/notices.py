@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from devices.numbering import Receipt
     from devices.values import Reason, Value
 
@@ -44,17 +46,24 @@ def error_payload(reason: Reason, about: str, detail: str, more: int, topic: str
     return msgspec.json.encode(said)
 
 
-def desired_payloads(version: int, values: dict[str, Value | None], topic: str) -> list[bytes]:
-    """Say what a device shall keep to, {"version", "values"}, in as few messages as fit, in the order given."""
+def desired_payloads(
+    version: int, values: Mapping[str, Value | None], since: Mapping[str, int], topic: str
+) -> list[bytes]:
+    """Say what a device shall keep to, {"version", "values"}, in as few messages as fit, in the order given.
+
+    since  with which version each value was wanted, rising in that order
+
+    Only the last message says the version itself: whoever has not got it has not taken in all of that.
+    """
     room = MAX_PACKET - len(topic)
-    payloads: list[bytes] = []
-    part: dict[str, Value | None] = {}
+    parts: list[dict[str, Value | None]] = []
     for name, value in values.items():
-        if part and len(_desired(version, part | {name: value})) > room:
-            payloads.append(_desired(version, part))
-            part = {}
-        part[name] = value
-    return [*payloads, _desired(version, part)] if part else payloads
+        if not parts or len(_desired(version, parts[-1] | {name: value})) > room:
+            parts.append({})
+        parts[-1][name] = value
+    firsts = [since[next(iter(part))] for part in parts[1:]]
+    upto = [*(first - 1 for first in firsts), version]
+    return [_desired(number, part) for number, part in zip(upto, parts, strict=False)]
 
 
 def _desired(version: int, values: dict[str, Value | None]) -> bytes:

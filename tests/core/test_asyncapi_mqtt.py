@@ -157,8 +157,10 @@ def notices() -> Iterator[Publish]:
         yield native.receipt(Receipt("kitchen", 3, 17), gateway)
         yield native.receipt(Receipt("kitchen", 3, 17, [[20, 24], [30, 30]]), gateway)
         yield native.receipt(Receipt("kitchen", 3, 0, [[at, at] for at in range(2, 400, 2)]), gateway)
-        yield from native.desired("kitchen", gateway, 7, {"interval_s": 30, "mode": None, "on": True, "name": "é"})
-        yield from native.desired("kitchen", gateway, 7, {f"setting_{n}": "x" * 90 for n in range(9)})
+        few = {"interval_s": 30, "mode": None, "on": True, "name": "é"}
+        yield from native.desired("kitchen", gateway, 7, few, dict.fromkeys(few, 7))
+        many = {f"setting_{number}": "x" * 90 for number in range(9)}
+        yield from native.desired("kitchen", gateway, 7, many, dict.fromkeys(many, 7))
         for reason, more in product(REASONS, (0, 4)):
             message = wire.Message(topic="hub/kitchen/telemetry", payload=b"{", received_at=NOW)
             refused = Rejected(key="kitchen", message=message, reason=reason, detail="long " * 99)  # type: ignore[arg-type]

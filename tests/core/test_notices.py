@@ -112,17 +112,20 @@ def test_what_a_device_shall_keep_to_comes_whole_in_packets_that_small_devices_t
 ) -> None:
     values: dict[str, Value | None] = {f"setting_{number}": text * (number % 5) for number in range(40)}
     values |= {"on": True, "off": None, "number": -(2**53) + 1}
-    told = native.desired("k" * 63, gateway, 2**63 - 1, values)
+    told = native.desired("k" * 63, gateway, 2**63 - 1, values, dict.fromkeys(values, 2**63 - 1))
     said = [json.loads(one.payload) for one in told]
-    assert {one["version"] for one in said} == {2**63 - 1}
+    assert [one["version"] for one in said] == [2**63 - 2] * (len(told) - 1) + [2**63 - 1]
     assert [item for one in said for item in one["values"].items()] == list(values.items())
     assert {(one.topic, one.qos, one.retain) for one in told} == {(told[0].topic, 1, False)}
     assert all(5 + len(one.topic) + len(one.payload) <= 256 for one in told)
 
 
 def test_what_fits_comes_in_one_message_and_what_is_too_large_by_itself() -> None:
-    assert len(native.desired("kitchen", None, 1, {"a": 1, "b": 2})) == 1
+    assert len(native.desired("kitchen", None, 1, {"a": 1, "b": 2}, {"a": 1, "b": 1})) == 1
     large = {"before": 1, "large": "x" * 1024, "after": 2, "later": 3}
-    said = [json.loads(one.payload)["values"] for one in native.desired("kitchen", None, 1, {**large})]
-    assert said == [{"before": 1}, {"large": "x" * 1024}, {"after": 2, "later": 3}]
-    assert native.desired("kitchen", None, 1, {}) == []
+    since = {"before": 3, "large": 4, "after": 7, "later": 7}
+    said = [json.loads(one.payload) for one in native.desired("kitchen", None, 8, {**large}, since)]
+    assert [one["values"] for one in said] == [{"before": 1}, {"large": "x" * 1024}, {"after": 2, "later": 3}]
+    # Who got the first ones alone answers for no more than is in them.
+    assert [one["version"] for one in said] == [3, 6, 8]
+    assert native.desired("kitchen", None, 1, {}, {}) == []
