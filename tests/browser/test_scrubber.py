@@ -78,7 +78,7 @@ def test_a_moment_is_shown_as_it_was_and_live_as_it_is(look: Look, began: int) -
     assert page.locator("#frames tr").count() == 20
     assert page.eval_on_selector_all("#frames tr", "rows => Math.max(...rows.map(row => row.dataset.seq))") < 600
     assert page.locator("#charts canvas").count() == 3
-    expect(page.get_by_text("Off while you look back")).to_be_visible()
+    expect(page.get_by_text("Off while you look back").first).to_be_visible()
     expect(page.get_by_role("button", name="relay on", exact=True)).to_be_disabled()
     page.get_by_role("button", name="Back to live").click()
     ready(page)

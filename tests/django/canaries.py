@@ -157,7 +157,7 @@ OF_NOBODY: Final = ("AuditHead",)
 # Columns of text in which the hub alone writes, words of its own.
 OUR_WORDS: Final = frozenset(
     "Device.secret_box Metric.type Head.presence Head.numbering Event.state Reject.digest Reject.client "
-    "CommandEvent.state Token.fleets Token.devices AuditEntry.action AuditEntry.digest "
+    "CommandEvent.state CommandEvent.step Token.fleets Token.devices AuditEntry.action AuditEntry.digest "
     "Job.stages Job.counts Job.forgiven Schedule.stages Schedule.cron Schedule.zone".split()
 )
 
@@ -321,7 +321,7 @@ def _command(device: Device, names: Names, user: User) -> None:
     word = names.metric
     row = Command.objects.create(
         id=names.cid, device=device, name=f"{word}-order", args=f"{word}-args", key=f"{word}-key", user=user,
-        created_at=NOW, changed_at=NOW, expires_at=NOW + 60_000,
+        created_at=NOW, changed_at=NOW, expires_at=NOW + 60_000, reason=f"{word}-reason",
     )  # fmt: skip
     told = {"proof": f"{word}-proof", "by": user.username, "message": f"{word}-message"}
     CommandEvent.objects.create(command=row, state="queued", at=NOW, **told)

@@ -52,7 +52,15 @@ def said(names: Names) -> dict[str, list[dict[str, Any]]]:
         ],
         "unsub": [{}],
         "cmd": [
-            {"device": key, "name": "relay", "args": True, "ttl_s": 60, "key": "once"},
+            {
+                "device": key,
+                "name": "relay",
+                "args": True,
+                "ttl_s": 60,
+                "key": "once",
+                "reason": "why",
+                "confirm": True,
+            },
             {"device": key, "name": f"{names.metric}-order"},
         ],
         "call": [],  # below: each address

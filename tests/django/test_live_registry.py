@@ -155,8 +155,9 @@ def create_by_save(fleet: Fleet) -> None:
 
 
 def create_by_sql(fleet: Fleet) -> None:
-    columns = "key, name, fleet_id, secret_box, enabled, secret_version, model, firmware, commands, created_at"
-    rest = "'x', true, 1, '', '', '{}', CURRENT_TIMESTAMP"
+    columns = "key, name, fleet_id, secret_box, enabled, secret_version, model, firmware, commands, created_at, "
+    columns += "settings, remembers, answers, wanted"
+    rest = "'x', true, 1, '', '', '{}', CURRENT_TIMESTAMP, '{}', 0, false, 0"
     sql(f"INSERT INTO devices_device ({columns}) VALUES ('new-1', 'New', %s, {rest})", fleet.pk)  # noqa: S608  ours
 
 
