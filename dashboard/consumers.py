@@ -17,7 +17,7 @@ from dashboard import calls, fanout, joins, origins, path, permits, protocol, pu
 from dashboard.feeds import Feed, Subscriber
 from dashboard.protocol import Call, Close, Cmd, Credit, Hello, Path, Ping, Sub, Unsub
 from dashboard.sender import Addressee, Sender
-from devices import address, commands, quota, registry
+from devices import address, commands, quota
 from devices.errors import Refusal, too_often
 from devices.models import Role
 
@@ -230,22 +230,21 @@ class LiveConsumer(Addressee, AsyncWebsocketConsumer):
     # -- commands
 
     async def _command(self, cmd: Cmd, user: User) -> None:
-        device = await reads.run(registry.find, user, cmd.device, Role.OPERATOR)
+        device = await self.fanout.finds.ask((user, cmd.device, Role.OPERATOR))
         # Listen before it is issued: no state of it is missed, even by a client that subscribed to nothing.
         self.ear.feeds = self.ear.feeds | self.fanout.attach(self.ear, {device.key: device.pk})
         await self.fanout.join([self.ear.feeds[device.key]])
-        command, new = await reads.run(
-            commands.issue,
-            device,
-            cmd.name,
-            cmd.args,
+        wish = commands.Wish(
+            device=device,
+            name=cmd.name,
+            args=cmd.args,
             user=user,
-            now=reads.now_ms(),
             ttl_s=cmd.ttl_s,
             key=cmd.key,
             reason=cmd.reason,
             confirmed=cmd.confirm,
         )
+        command, new = await self.fanout.orders.ask(wish)
         self.say(protocol.text(kind="ok", id=cmd.id, command=command.pk, state=command.state, new=new))
 
 

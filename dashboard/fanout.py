@@ -28,7 +28,7 @@ from dashboard.permits import Permits, by_tokens
 from dashboard.protocol import Close
 from dashboard.registrations import Registrations
 from dashboard.together import Together
-from devices import groups
+from devices import groups, registry
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,8 @@ class Fanout:
         self.desired = Desired()
         self.passes = Together(by_tokens)
         self.starts = Together(reads.starts_of)
+        self.finds = Together(registry.find_each)
+        self.orders = Together(reads.issued)
         self._opening = asyncio.Lock()
         # Devices whose registration changed, or that turned up in a fleet that is not known to be theirs.
         self._registered: set[str] = set()

@@ -20,7 +20,7 @@ from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from dashboard.protocol import MAX_BEHIND, Since
-from devices import jobs, registry, rights, telemetry, values
+from devices import commands, jobs, registry, rights, telemetry, values
 from devices.errors import Refusal, device_unknown
 from devices.models import Command, Device, Head, Job
 
@@ -200,6 +200,11 @@ def _as_messages(rows: QuerySet[Command]) -> dict[str, list[dict[str, Any]]]:
         if events:
             found.setdefault(command.device.key, []).insert(0, command_message(command, list(events)[-1]))
     return found
+
+
+def issued(wishes: list[commands.Wish]) -> list[tuple[Command, bool] | Refusal]:
+    """Give the commands that came at the same moment; see commands.issue_each."""
+    return commands.issue_each(wishes, now_ms())
 
 
 def command_message(command: Command, event: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -108,6 +108,26 @@ def find(user: User | AnonymousUser, key: str, role: Role = Role.VIEWER) -> Devi
     return device
 
 
+def find_each(asked: Sequence[tuple[User, str, Role]]) -> list[Device | Refusal]:
+    """Return for each who asks what `find` returns or refuses, in a query for each user and role."""
+    wanted: dict[tuple[Any, Role], tuple[User, set[str]]] = {}
+    for user, key, role in asked:
+        wanted.setdefault((rights.who(user), role), (user, set()))[1].add(key)
+    found = {
+        (who, device.key): device
+        for who, (user, keys) in wanted.items()
+        for device in visible_to(user, who[1]).filter(key__in=[key for key in keys if values.is_key(key)])
+    }
+    return [found.get(((rights.who(user), role), key)) or _found(user, key, role) for user, key, role in asked]
+
+
+def _found(user: User, key: str, role: Role) -> Device | Refusal:
+    try:
+        return find(user, key, role)
+    except Refusal as refusal:
+        return refusal
+
+
 def _of_key(user: User | AnonymousUser, key: str, role: Role = Role.VIEWER) -> Device | None:
     # What is no key at all may be something that a database refuses to be asked for.
     return visible_to(user, role).filter(key=key).first() if values.is_key(key) else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Count
 
@@ -16,8 +18,6 @@ from devices.models import Command, CommandEvent, Device, Head
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-
-    from django.contrib.auth.models import User
 
     from devices.groups import Order
 
@@ -30,44 +30,115 @@ MAX_KEY: Final = 128
 MAX_REASON: Final = 200
 
 
-def issue(  # noqa: PLR0913  an order has this many parts
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that somebody gives to a device.
+
+    ttl_s      None: as is usual for such a command
+    key        the same one again for the device gives the same command
+    reason     why, in a person's words; kept with it and in the audit
+    confirmed  whether the person was asked: a command that is announced as dangerous is not taken otherwise
+    """
+
+    device: Device
+    name: str
+    args: object
+    user: User | None
+    ttl_s: int | None = None
+    key: str | None = None
+    reason: str = ""
+    confirmed: bool = False
+
+
+def issue(
     device: Device,
     name: str,
     args: object,
     *,
     user: User | None,
     now: int,
-    ttl_s: int | None = None,
-    key: str | None = None,
-    reason: str = "",
-    confirmed: bool = False,
+    **more: Any,  # noqa: ANN401  the rest of a Wish
 ) -> tuple[Command, bool]:
-    """Queue a command and ring the bridge; return it and whether it is new (False: the key was used before).
-
-    ttl_s      how long it may wait and be worked on; None: as is usual for what it is
-    reason     why, in a person's words; kept with it and in the audit
-    confirmed  whether the person was asked: a command that is announced as dangerous is not taken otherwise
+    """Queue a command (`more`: see Wish) and ring the bridge; return it and whether it is new (False: by its key).
 
     Refusals: command_unknown, bad_args, invalid (ttl_s, key, reason), confirmation_needed (409), too_many_waiting,
     device_unknown (just deleted).
     """
-    ttl_s = default_ttl(device, name) if ttl_s is None else ttl_s
-    check_ttl(ttl_s)
-    check_key(key)
-    check_reason(reason)
-    with transaction.atomic():
-        # The head's lock: of two requests with one key the second finds the first one's command.
-        heads = _locked_heads([device])
-        if key is not None and heads and (old := Command.objects.filter(device=device, key=key).first()):
-            return old, False
-        draft = Draft(name, args, reason, confirmed=confirmed)
-        command = draft.of(device, heads, _waiting(heads))
-        command.key = key
-        _queue([command], user, now, expiry(now, ttl_s))
-        actor = audit.person(user) if user else None
-        detail = {"name": name, "command": command.pk} | ({"reason": reason} if reason else {})
-        audit.note("command.issued", device.key, detail, fleet=device.fleet, actor=actor)
-    return command, True
+    (answer,) = issue_each([Wish(device=device, name=name, args=args, user=user, **more)], now)
+    if isinstance(answer, Refusal):
+        raise answer
+    return answer
+
+
+def issue_each(wishes: Sequence[Wish], now: int) -> list[tuple[Command, bool] | Refusal]:
+    """Queue what several people give at the same moment, in one transaction; return what each one got (see `issue`)."""
+    wrong = [_wrong_with(wish) for wish in wishes]
+    answers = iter(_issued([wish for wish, refusal in zip(wishes, wrong, strict=True) if refusal is None], now))
+    return [next(answers) if refusal is None else refusal for refusal in wrong]
+
+
+def _wrong_with(wish: Wish) -> Refusal | None:
+    try:
+        if wish.ttl_s is not None:
+            check_ttl(wish.ttl_s)
+        check_key(wish.key)
+        check_reason(wish.reason)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
+@transaction.atomic
+def _issued(wishes: Sequence[Wish], now: int) -> list[tuple[Command, bool] | Refusal]:
+    # The heads' locks: of two requests with one key the second finds the first one's command.
+    heads = _locked_heads([wish.device for wish in wishes])
+    waiting, known = _waiting(heads), _of_keys(wishes)
+    answers: list[tuple[Command, bool] | Refusal] = []
+    new = []
+    for wish in wishes:
+        of_key = None if wish.key is None else (wish.device.pk, wish.key)
+        if of_key in known and wish.device.pk in heads:
+            answers.append((known[of_key], False))
+            continue
+        try:
+            command = _drafted(wish, heads, waiting, now)
+        except Refusal as refusal:
+            answers.append(refusal)
+            continue
+        new.append(command)
+        answers.append((command, True))
+        if of_key is not None:
+            known[of_key] = command
+    _queue(new, now)
+    _note(new)
+    return answers
+
+
+def _of_keys(wishes: Sequence[Wish]) -> dict[tuple[int, str | None] | None, Command]:
+    """Return the commands that were given under these keys before, by row id of the device and key."""
+    keys = {wish.key for wish in wishes if wish.key is not None}
+    rows = Command.objects.filter(device__in={wish.device.pk for wish in wishes}, key__in=keys) if keys else ()
+    return {(command.device_id, command.key): command for command in rows}
+
+
+def _drafted(wish: Wish, heads: Collection[int], waiting: Counter[int], now: int) -> Command:
+    command = Draft(wish.name, wish.args, wish.reason, confirmed=wish.confirmed).of(wish.device, heads, waiting)
+    command.key, command.user = wish.key, wish.user
+    ttl_s = default_ttl(wish.device, wish.name) if wish.ttl_s is None else wish.ttl_s
+    command.expires_at = expiry(now, ttl_s)
+    return command
+
+
+def _note(commands: Sequence[Command]) -> None:
+    """Have the audit tell who gave them."""
+    for who in {command.user_id for command in commands}:
+        theirs = [command for command in commands if command.user_id == who]
+        user = theirs[0].user
+        done = ((one.device.key, _detail(one), one.device.fleet) for one in theirs)
+        audit.note_each("command.issued", done, audit.person(user) if user else None)
+
+
+def _detail(command: Command) -> dict[str, Any]:
+    return {"name": command.name, "command": command.pk} | ({"reason": command.reason} if command.reason else {})
 
 
 def issue_many(  # noqa: PLR0913  as above
@@ -97,7 +168,10 @@ def issue_many(  # noqa: PLR0913  as above
         heads = _locked_heads(devices)
         waiting = _waiting(heads)
         given = [draft.tried(device, heads, waiting) for device in devices]
-        _queue([one for one in given if isinstance(one, Command)], user, now, ends_at)
+        made = [one for one in given if isinstance(one, Command)]
+        for command in made:
+            command.user, command.expires_at = user, ends_at
+        _queue(made, now)
     return given
 
 
@@ -144,18 +218,18 @@ def _waiting(devices: Collection[int]) -> Counter[int]:
     return Counter(dict(rows.annotate(count=Count("pk"))))
 
 
-def _queue(commands: Sequence[Command], user: User | None, now: int, expires_at: int) -> None:
+def _queue(commands: Sequence[Command], now: int) -> None:
     """Store them, log that, and ring for each."""
     if not commands:
         return
-    for command, cid in zip(commands, _free_ids(expires_at, len(commands)), strict=True):
-        command.pk = cid
-        command.user = user
-        command.created_at = command.changed_at = now
-        command.expires_at = expires_at
+    for ends_at in {command.expires_at for command in commands}:
+        some = [command for command in commands if command.expires_at == ends_at]
+        for command, cid in zip(some, _free_ids(ends_at, len(some)), strict=True):
+            command.pk = cid
+            command.created_at = command.changed_at = now
     Command.objects.bulk_create(commands)
     events = [
-        CommandEvent(command=one, state="queued", at=now, proof="accepted by the hub", by=str(user or log.THE_HUB))
+        CommandEvent(command=one, state="queued", at=now, proof="accepted by the hub", by=str(one.user or log.THE_HUB))
         for one in commands
     ]
     rung: list[Order] = [{"type": "device.order", "device": one.device.key, "command": one.pk} for one in commands]

@@ -12,7 +12,7 @@ from devices import arguments, commands, lifecycle, registry, wire
 from devices.dialects import Order
 from devices.errors import Refusal
 from devices.lifecycle import State
-from devices.models import Command, CommandEvent, Device, Fleet
+from devices.models import AuditEntry, Command, CommandEvent, Device, Fleet
 from tests.django.orders import NOW, ack, claim, claims, handed_over, issue, log, make_device, say, state
 from tests.django.together import together
 
@@ -488,3 +488,32 @@ def test_a_cancel_and_a_claim_at_once_have_one_winner() -> None:
         cid = issue(tank).pk
         orders, cancelled = together(partial(commands.claim, None, NOW), partial(commands.cancel, cid, NOW, "carol"))
         assert bool(orders) != cancelled
+
+
+def test_what_is_given_at_the_same_moment_is_judged_one_by_one_and_stored_together(
+    tank: Device, django_assert_max_num_queries: Any
+) -> None:
+    carol, dave = (User.objects.create_user(name) for name in ("carol", "dave"))
+    other = make_device("other")
+    old, _ = commands.issue(tank, "led", True, user=carol, now=NOW, key="a")
+    wishes = [
+        commands.Wish(device=tank, name="led", args=True, user=carol, key="a"),
+        commands.Wish(device=tank, name="led", args=True, user=carol, key="b"),
+        commands.Wish(device=other, name="led", args=True, user=dave, key="b", ttl_s=5),
+        commands.Wish(device=tank, name="led", args=False, user=dave, key="b"),
+        commands.Wish(device=tank, name="led", args=True, user=dave, ttl_s=0),
+        commands.Wish(device=tank, name="no such name", args=True, user=dave),
+        commands.Wish(device=tank, name="led", args=True, user=dave, reason="why"),
+    ]
+    with django_assert_max_num_queries(12):
+        again, first, theirs, repeated, endless, unknown, last = commands.issue_each(wishes, NOW + 1)
+    assert again == (old, False)
+    assert isinstance(first, tuple)
+    assert repeated == (first[0], False)
+    assert isinstance(theirs, tuple)
+    assert (theirs[0].device, theirs[0].user, theirs[0].expires_at) == (other, dave, NOW + 6000)
+    assert [getattr(refusal, "code", "") for refusal in (endless, unknown)] == ["invalid", "command_unknown"]
+    assert isinstance(last, tuple)
+    assert Command.objects.count() == 4
+    noted = AuditEntry.objects.filter(action="command.issued").values_list("by", "target", "detail__reason")
+    assert set(noted) == {("carol", "tank", None), ("dave", "other", None), ("dave", "tank", "why")}
