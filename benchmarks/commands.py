@@ -1,9 +1,9 @@
 """How long a command takes from the request to the device, and until its success is seen; alone, and among readings.
 
-`python -m benchmarks.commands [--quick] [--rate 200] [--frames 1000] [--json FILE]`: Mosquitto, PostgreSQL (syncing),
-Redis, a web process and a bridge as compose starts them. Operators give commands over REST to devices that answer at
-once; a live socket watches. In turns with nothing else to do, and while other devices send readings. CPU is what the
-kernel counts for each process. Compare figures of one run only.
+`python -m benchmarks.commands [--quick] [--door socket] [--rate 200] [--frames 1000] [--json FILE]`: Mosquitto,
+PostgreSQL (syncing), Redis, a web process and a bridge as compose starts them. Operators give commands, over the live
+socket or over REST, to devices that answer at once; a live socket watches. In turns with nothing else to do, and while
+other devices send readings. CPU is what the kernel counts for each process. Compare figures of one run only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.hub import Production, eventually, running_production
 from tests.services import LOOPBACK
 
 TURNS: Final = 2
-SHOWN: Final = {"answered": "request → 201", "reached": "request → device", "seen": "request → success seen"}
+SHOWN: Final = {"answered": "request → answer", "reached": "request → device", "seen": "request → success seen"}
 
 
 class Play(NamedTuple):
@@ -33,6 +33,7 @@ class Play(NamedTuple):
     seconds: float = 30
     told: int = 50
     sending: int = 100
+    door: str = "socket"
 
 
 SMOKE: Final = Play(rate=10, frames=20, seconds=0.5, told=2, sending=2)
@@ -42,13 +43,16 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="5 s of each instead of 60 s")
+    parser.add_argument("--door", choices=["rest", "socket"], default=Play().door, help="by which commands are given")
     parser.add_argument("--rate", type=float, default=Play().rate, help="commands a second")
     parser.add_argument("--frames", type=float, default=Play().frames, help="frames a second, in the busy turns")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     limits = {"HUB_RATE": "1000000", "HUB_BURST": "100000000", "HUB_API_RATE": "1000000"}
     with tempfile.TemporaryDirectory() as folder, running_production(Path(folder), durable=True, **limits) as hub:
-        found = measured(hub, Play(options.rate, options.frames, 5 if options.quick else Play().seconds))
+        found = measured(
+            hub, Play(options.rate, options.frames, 5 if options.quick else Play().seconds, door=options.door)
+        )
     for name, figures in found.items():
         show(name, figures)
     if options.json:
@@ -71,13 +75,13 @@ def measured(hub: Production, play: Play) -> dict[str, Any]:
         publisher.ask("connect", host=hub.mqtt_host, port=hub.mqtt_port, logins=sending_logins)
         to = {"mqtt": (hub.mqtt_host, hub.mqtt_port), "web": (LOOPBACK, hub.webs[0].port)}
         orders.ask("open", token=hub.token("mandy"), logins=told_logins, **to)
-        orders.ask("give", rate=play.rate / 4, seconds=1)  # so that nothing is done for the first time
+        orders.ask("give", rate=play.rate / 4, seconds=1, door=play.door)  # so that nothing is done for the first time
         for _ in range(TURNS):
             for name, figures in found.items():
                 if name != "alone":
                     publisher.ask("start", rate=play.frames)
                 spent = Spent(web=hub.webs[0].pid, bridge=hub.bridges[0].pid, orders=orders.pid)
-                add(figures, orders.ask("give", rate=play.rate, seconds=play.seconds))
+                add(figures, orders.ask("give", rate=play.rate, seconds=play.seconds, door=play.door))
                 given = play.rate * play.seconds
                 figures["CPU ms a command"] = {part: each * 1000 / given for part, each in spent.seconds().items()}
                 figures["% of a core"] = spent.percent()

@@ -1,8 +1,8 @@
 """Operators, devices and a watcher: `python -m benchmarks.live.orders`, asked through benchmarks.live.ask.
 
-Operators give commands over REST at a steady rate, each on a connection that stays open; each command carries the time
-at which it was due. Devices note how long it took to them, and answer; the watcher, on a live socket, notes when it is
-told that it succeeded. All in one process, so that there is one clock.
+Operators give commands at a steady rate, over REST, each on a connection that stays open, or over the live socket; each
+command carries the time at which it was due. Devices note how long it took to them, and answer; the watcher, on a live
+socket, notes when it is told that it succeeded. All in one process, so that there is one clock.
 """
 
 from __future__ import annotations
@@ -112,10 +112,12 @@ class Orders:
             message = json.loads(text)
             if message["type"] == "cmd_state" and message["state"] == "succeeded":
                 self._seen.add(now_us() - int(message["args"]))
+            elif message["type"] == "ok":
+                self._answered.add(now_us() - int(message["id"]))
             elif message["type"] == "data":
                 await socket.send('{"type": "credit", "n": 1}')
 
-    async def give(self, rate: float, seconds: float) -> dict[str, Any]:
+    async def give(self, rate: float, seconds: float, door: str) -> dict[str, Any]:
         """Give so many commands a second for so long; say how long each took, once all are seen."""
         for one in (self._reached, self._seen, self._answered):
             one.counts.clear()
@@ -124,12 +126,18 @@ class Orders:
         for number in range(count):
             due = began + int(number / rate * 1e6)
             await asyncio.sleep(max(0, due - now_us()) / 1e6)
-            self._task(self._ask(self._keys[number % len(self._keys)], due))
+            ask = self._ask if door == "rest" else self._say
+            self._task(ask(self._keys[number % len(self._keys)], due))
         deadline = time.monotonic() + PATIENCE_S
         while self._seen.amount < count and time.monotonic() < deadline:  # noqa: ASYNC110  of all
             await asyncio.sleep(0.05)
         told = {"answered": self._answered, "reached": self._reached, "seen": self._seen}
         return {"given": count, "late ms": self._late_us / 1000} | {name: one.told() for name, one in told.items()}
+
+    async def _say(self, key: str, due: int) -> None:
+        self._late_us = max(self._late_us, now_us() - due)
+        said = {"type": "cmd", "id": str(due), "device": key, "name": "led", "args": due, "ttl_s": 60}
+        await self._socket.send(json.dumps(said))
 
     async def _ask(self, key: str, due: int) -> None:
         reader, writer = await self._free.get()
