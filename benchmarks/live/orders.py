@@ -1,6 +1,6 @@
 """Operators, devices and a watcher: `python -m benchmarks.live.orders`, asked through benchmarks.live.ask.
 
-Operators give commands at a steady rate, over REST, each on a connection that stays open, or over the live socket; each
+Operators give commands at a steady rate, each on a connection of their own, over REST or over the live socket; each
 command carries the time at which it was due. Devices note how long it took to them, and answer; the watcher, on a live
 socket, notes when it is told that it succeeded. All in one process, so that there is one clock.
 """
@@ -78,7 +78,7 @@ class Orders:
         """Have nobody yet."""
         self._keys: list[str] = []
         self._reached, self._seen, self._answered = Latencies(), Latencies(), Latencies()
-        self._given = 0
+        self._sockets: list[ClientConnection] = []
         self._late_us = 0
         self._free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,13 +94,19 @@ class Orders:
             self._keys.append(login[0])
         for _ in range(OPERATORS):
             self._free.put_nowait(await asyncio.open_connection(*web))
-        headers = {"Authorization": f"Token {token}"}
-        self._socket = await connect(f"ws://{web[0]}:{web[1]}/ws/v1/live/", additional_headers=headers, proxy=None)
-        await self._socket.send(json.dumps({"type": "sub", "id": "s", "devices": self._keys}))
-        while json.loads(await self._socket.recv())["type"] != "live":
+        for _ in range(OPERATORS):
+            self._sockets.append(await self._socket())
+            self._task(self._operate(self._sockets[-1]))
+        watcher = await self._socket()
+        await watcher.send(json.dumps({"type": "sub", "id": "s", "devices": self._keys}))
+        while json.loads(await watcher.recv())["type"] != "live":
             pass
-        self._task(self._watch(self._socket))
+        self._task(self._watch(watcher))
         return len(self._keys)
+
+    async def _socket(self) -> ClientConnection:
+        headers = {"Authorization": f"Token {self._token}"}
+        return await connect(f"ws://{self._web[0]}:{self._web[1]}/ws/v1/live/", additional_headers=headers, proxy=None)
 
     def _task(self, work: Any) -> None:  # noqa: ANN401  a coroutine of any kind
         task = asyncio.create_task(work)
@@ -112,10 +118,15 @@ class Orders:
             message = json.loads(text)
             if message["type"] == "cmd_state" and message["state"] == "succeeded":
                 self._seen.add(now_us() - int(message["args"]))
-            elif message["type"] == "ok":
-                self._answered.add(now_us() - int(message["id"]))
             elif message["type"] == "data":
                 await socket.send('{"type": "credit", "n": 1}')
+
+    async def _operate(self, socket: ClientConnection) -> None:
+        async for text in socket:
+            message = json.loads(text)
+            assert message["type"] != "err", message
+            if message["type"] == "ok":
+                self._answered.add(now_us() - int(message["id"]))
 
     async def give(self, rate: float, seconds: float, door: str) -> dict[str, Any]:
         """Give so many commands a second for so long; say how long each took, once all are seen."""
@@ -137,7 +148,8 @@ class Orders:
     async def _say(self, key: str, due: int) -> None:
         self._late_us = max(self._late_us, now_us() - due)
         said = {"type": "cmd", "id": str(due), "device": key, "name": "led", "args": due, "ttl_s": 60}
-        await self._socket.send(json.dumps(said))
+        # Each device has its operator, who hears what becomes of it.
+        await self._sockets[self._keys.index(key) % OPERATORS].send(json.dumps(said))
 
     async def _ask(self, key: str, due: int) -> None:
         reader, writer = await self._free.get()
