@@ -11,6 +11,8 @@ from typing import Any
 from telemetry_hub.device import Device, Order, Rejected
 from tests.hub import Demo, Hub, eventually
 from tests.hub import Device as Account
+from tests.services import LOOPBACK
+from tests.system.wiretap import line_to
 
 CLIENT = Path(__file__).resolve().parents[2] / "clients/python"
 NewDevice = Callable[..., Account]
@@ -110,6 +112,27 @@ async def test_a_flood_beyond_the_hubs_limit_arrives_whole(anywhere: Hub, new_de
         await device.received()
         rows = await asyncio.to_thread(anywhere.frames, account.key)
     assert sorted(row[2]["n"] for row in rows) == list(range(1500))
+
+
+async def test_a_connection_that_breaks_before_the_broker_answers_is_made_again_at_once(
+    anywhere: Hub, new_device: NewDevice
+) -> None:
+    account = new_device("kitchen")
+    answers = f"hub/{account.key}/ack/c1"
+    with line_to(anywhere.mqtt_port) as line:
+        device = Device(account.key, account.secret, LOOPBACK, line.port, tls=False)
+        device.command("led", type="bool")(print)
+        async with alive(device):
+            device.publish(n=1)
+            await device.received()
+            line.is_mute = True
+            line.tell(f"hub/{account.key}/cmd/led/c1", "on")
+            await asyncio.to_thread(eventually, lambda: line.heard(answers), "it answers")
+            line.cut()
+            line.mend()
+            said = len(line.heard(answers))
+            async with asyncio.timeout(5):  # whoever waits for the broker's word waits for ten
+                await asyncio.to_thread(eventually, lambda: len(line.heard(answers)) > said, "it answers again")
 
 
 async def test_who_leaves_says_good_bye(anywhere: Hub, new_device: NewDevice) -> None:

@@ -20,6 +20,7 @@ class Line:
     def __init__(self, broker: int) -> None:
         self.said: list[tuple[str, str]] = []  # topic and payload of each publish of the device
         self.is_cut = False
+        self.is_mute = False  # the device hears nothing
         self._broker = broker
         self._ends: list[socket.socket] = []
         self._device: socket.socket | None = None
@@ -35,7 +36,7 @@ class Line:
             _shut(end)
 
     def mend(self) -> None:
-        self.is_cut = False
+        self.is_cut = self.is_mute = False
 
     def tell(self, topic: str, payload: str, *, retained: bool = False) -> None:
         """Say to the device what no broker has sent."""
@@ -83,6 +84,8 @@ class Line:
             while piece := broker.recv(BUFFER):
                 buffer += piece
                 for each in taken(buffer):
+                    if self.is_mute:
+                        continue
                     with self._speaking:
                         device.sendall(packet(each.first, each.body))
         _shut(device)

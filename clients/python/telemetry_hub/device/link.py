@@ -130,11 +130,18 @@ class Link:
                 self._talker.up()
                 hearing = asyncio.create_task(self._listen(client), name="hears the broker")
                 hearing.add_done_callback(lambda _: self._wake.set())
+                speaking = asyncio.create_task(self._speak(client, hearing), name="speaks to the broker")
                 try:
-                    await self._speak(client, hearing)
+                    await asyncio.wait([hearing, speaking], return_when=asyncio.FIRST_COMPLETED)
+                    if hearing.done() and not speaking.done() and not self._talker.leaving:
+                        # It waits for an answer of the broker, which does not come any more.
+                        hearing.result()
+                        raise aiomqtt.MqttError("the connection ended")
+                    await speaking
                 finally:
-                    hearing.cancel()
-                    await asyncio.wait([hearing])
+                    for task in (speaking, hearing):
+                        task.cancel()
+                    await asyncio.wait([speaking, hearing])
         except (aiomqtt.MqttError, OSError, ValueError) as error:
             if not self._talker.leaving:
                 raise Cut(str(error), refused=isinstance(error, MqttConnectError)) from None
