@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 from dashboard.pages import page
 from devices import commands, jobs, presence, registry, values
 from devices.api.jobs import JobShape
-from devices.models import Device, Job, Role, Tag
+from devices.models import Device, Firmware, Job, Role, Tag
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -81,8 +81,19 @@ def one_job(request: HttpRequest, job: str) -> HttpResponse:
     return render(request, "dashboard/job.html", {"job": found, "may_command": may_command, "live": live})
 
 
+def _is_update(args: object) -> bool:
+    return isinstance(args, dict) and args.keys() == {"firmware"} and isinstance(args["firmware"], int)
+
+
 def _told(found: list[Job]) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = JobShape(found, many=True).data  # type: ignore[assignment]  # as REST tells it
+    """Tell jobs as REST does; of an update also which version it is."""
+    told: list[dict[str, Any]] = JobShape(found, many=True).data  # type: ignore[assignment]
+    wanted = [one["args"] for one in told if _is_update(one["args"])]
+    if wanted:
+        files = {file.pk: file for file in Firmware.objects.filter(fleet__in={job.fleet_id for job in found})}
+        for args in wanted:
+            if (file := files.get(args["firmware"])) is not None:
+                args |= {"version": file.version, "sha256": file.sha256}
     return told
 
 

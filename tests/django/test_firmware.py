@@ -304,3 +304,23 @@ def test_a_job_rolls_it_out_to_those_that_it_fits(updatable: Device, bob: User) 
     assert "for a Kettle" in refused
     with pytest.raises(Refusal, match="is open"):
         firmware.remove(kept)
+
+
+@pytest.mark.parametrize(("args", "shown"), [({}, "update = 2.0"), ({"firmware": []}, "update = {")])
+def test_a_jobs_page_says_which_version_it_rolls_out(
+    args: dict[str, Any], shown: str, updatable: Device, bob: User, client: Client
+) -> None:
+    kept = add(updatable.fleet, "2.0")
+    campaign: dict[str, Any] = {"fleet": updatable.fleet, "name": "update", "ttl_s": 60, "created_at": NOW}
+    given = {"firmware": kept.pk} | args
+    job = Job.objects.create(id="j", args=given, total=1, changed_at=NOW, user=bob, **campaign)
+    client.force_login(bob)
+    assert shown in client.get(f"/jobs/{job.pk}/").content.decode()
+    assert shown in client.get(f"/fleets/{updatable.fleet.slug}/jobs/").content.decode()
+
+
+def test_a_job_without_a_time_gives_an_update_a_day_and_anything_else_a_minute(updatable: Device, bob: User) -> None:
+    kept = add(updatable.fleet)
+    asked = jobs.Asked(fleet=updatable.fleet, name="update", args={"firmware": kept.pk}, confirmed=True)
+    assert jobs.start(asked, bob, NOW)[0].ttl_s == 86_400
+    assert jobs.start(jobs.Asked(fleet=updatable.fleet, name="relay", args="on"), bob, NOW)[0].ttl_s == 60

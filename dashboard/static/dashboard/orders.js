@@ -101,7 +101,7 @@ function body(order) {
   const parts = [];
   if (order.reason) parts.push(element("p", { class: "order-reason", text: `“${order.reason}”` }));
   const steps = stepsOf(order);
-  if (steps.length) parts.push(element("ol", { class: "steps" }, ...steps.map(({ step, is }) => element("li", { "data-is": is, text: step, "aria-current": is === "now" ? "step" : undefined }))));
+  if (steps.length) parts.push(element("ol", { class: "course" }, ...steps.map(({ step, is }) => element("li", { "data-is": is, text: step, "aria-current": is === "now" ? "step" : undefined }))));
   const done = progressOf(order);
   if (done !== null) parts.push(element("progress", { max: "1", value: String(done), "aria-label": `${title(order)}: ${Math.round(done * 100)} %` }));
   parts.push(element("ol", { class: "log" }, ...logOf(order).map(entry)));
