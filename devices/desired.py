@@ -208,7 +208,10 @@ def due(now: int, keys: Collection[str] | None = None) -> list[Difference]:
     rows = rows.annotate(
         waited=Least(Greatest(F("sent_at") - Greatest("at", "device__head__since"), SOON_MS), LATEST_MS)
     ).filter(
-        Q(sent_at=None) | Q(sent_at__lt=F("device__head__since")) | Q(sent_at__lte=now - F("waited")),
+        Q(sent_at=None)
+        | Q(sent_at__lt=F("device__head__since"))
+        | Q(sent_at__lt=F("device__head__greeted_at"))
+        | Q(sent_at__lte=now - F("waited")),
     )
     return differences(rows.order_by().values_list("device_id", flat=True).distinct()[:AT_ONCE])
 

@@ -83,6 +83,7 @@ HEAD: Final = {
     "beat_at": "bigint",
     "usual_ms": "bigint",
     "sleep_s": "bigint",
+    "greeted_at": "bigint",
     "numbering": "jsonb",
     "missing": "bigint",
 }

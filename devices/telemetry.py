@@ -216,6 +216,7 @@ class _Book:
         if event.online:
             if not event.retained:
                 head.received_at = max(head.received_at or 0, event.received_at)
+                head.greeted_at = now
             if state.presence != old.presence or presence.asleep(old):
                 # From its start to its first reading is no rhythm: the next interval begins with that reading.
                 head.beat_at = None

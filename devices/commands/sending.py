@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import transaction
 from django.db.models import Count, F, IntegerField, OuterRef, Q, Subquery, Value
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Coalesce, Power
 
 from devices import firmware, presence
@@ -57,14 +58,21 @@ def _waiting(devices: frozenset[str] | None, now: int) -> QuerySet[Command]:
 def _due_again(now: int) -> QuerySet[Command]:
     """What was published, has no last answer, and would be known again by its device, which remembers so many.
 
-    Who is at work on it is asked again when nothing was heard for a while: its last answer may have got lost.
+    Who is at work on it is asked again when nothing was heard for a while: its last answer may have got lost. Who has
+    come back since it was published last has perhaps not got it: it is due one turn earlier.
     """
     open_ = Q(state__in=["queued", "sent"]) | Q(state="received", changed_at__lte=now - AGAIN_MS)
     rows = Command.objects.filter(_REACHABLE, open_, device__remembers__gt=0)
-    rows = rows.filter(claimed_at__lte=now - AGAIN_MS, expires_at__gt=now)
-    waited = AGAIN_MS * (Power(Value(2), F("sends"), output_field=IntegerField()) - 1)
-    rows = rows.annotate(waited=waited).filter(claimed_at__lte=Value(now) - F("waited"))
+    rows = rows.filter(claimed_at__lt=now, expires_at__gt=now)
+    rows = rows.annotate(waited=_turn(F("sends")), last=_turn(F("sends") - 1))
+    back = Q(device__head__greeted_at__gt=F("claimed_at") + F("last"))
+    rows = rows.filter(back | Q(claimed_at__lte=Value(now) - F("waited")))
     return rows.annotate(since=Coalesce(Subquery(_others()), 0)).filter(since__lt=F("device__remembers"))
+
+
+def _turn(sends: CombinedExpression | F) -> CombinedExpression:
+    """How long after the first time what was published so often is published again (ms)."""
+    return AGAIN_MS * (Power(Value(2), sends, output_field=IntegerField()) - 1)
 
 
 def _others() -> QuerySet[Command, Any]:

@@ -165,6 +165,7 @@ class Head(models.Model):
     ts             of the newest event, received_at of the newest arrival; None: none yet
     values         metric → [value, ts]
     usual_ms       the usual time between beats, learned; beat_at: the newest beat; sleep_s: announced silence
+    greeted_at     when it last said that it is online, as each connection begins: before that it may have missed things
     numbering      the device's own numbering (devices.numbering); missing: its frames that are not here
     """
 
@@ -179,6 +180,7 @@ class Head(models.Model):
     beat_at = models.BigIntegerField(null=True)
     usual_ms = models.BigIntegerField(null=True)
     sleep_s = models.BigIntegerField(null=True)
+    greeted_at = models.BigIntegerField(null=True)
     numbering = models.JSONField(default=dict)
     missing = models.BigIntegerField(default=0)
 

@@ -17,8 +17,8 @@ def make_device(key: str, *, online: bool = True) -> Device:
     return device
 
 
-def say(key: str, *, online: bool) -> None:
-    telemetry.record([wire.Presence(device=key, online=online, received_at=NOW)], NOW)
+def say(key: str, *, online: bool, now: int = NOW) -> None:
+    telemetry.record([wire.Presence(device=key, online=online, received_at=now)], now)
 
 
 def issue(device: Device, args: object = None, **given: Any) -> Command:

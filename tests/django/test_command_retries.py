@@ -117,6 +117,18 @@ def test_nor_while_older_ones_may_still_come_to_it(wise: Device) -> None:
     assert command.pk in claims(NOW + 16_000)
 
 
+def test_who_has_come_back_gets_it_again_at_once_and_once(wise: Device) -> None:
+    command = handed_over(wise)  # claimed at NOW + 1
+    say("tank", online=True, now=NOW + 1_000)
+    assert claims(NOW + 1_001) == [command.pk]
+    assert claims(NOW + 1_002) == []
+    # A device that begins anew each time it gets it does not get it as often as it likes.
+    say("tank", online=True, now=NOW + 2_000)
+    assert claims(NOW + 2_001) == []
+    say("tank", online=True, now=NOW + 6_000)
+    assert claims(NOW + 6_001) == [command.pk]
+
+
 def test_nothing_goes_out_again_to_who_is_away_or_after_its_end(wise: Device) -> None:
     command = handed_over(wise)
     assert claims(command.expires_at) == []

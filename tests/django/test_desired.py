@@ -395,6 +395,15 @@ def test_who_is_not_there_is_told_when_it_comes_and_from_then_on_as_often_as_any
     assert [second for second in range(100) if tell(came + second * 1000)] == [0, 10, 20, 40, 80]
 
 
+def test_who_connects_anew_is_told_again_at_once_for_it_may_have_missed_it(tank: Device) -> None:
+    comes(tank, NOW + 1)
+    want(tank, interval_s=30)
+    assert tell(NOW + 10) == [{"interval_s": 30}]
+    comes(tank, NOW + 2000)  # nobody saw it go
+    assert tell(NOW + 2001) == [{"interval_s": 30}]
+    assert tell(NOW + 2002) == []
+
+
 def test_who_sleeps_is_told_when_it_wakes(tank: Device) -> None:
     comes(tank, NOW + 1, sleep_s=900)
     comes(tank, NOW + 2, online=False)
