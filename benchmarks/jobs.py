@@ -87,8 +87,9 @@ def told(there: list[families.Family]) -> dict[str, Any]:
 
 def online(hub: Production) -> int:
     """Count those that the hub knows to be there."""
-    query = "SELECT count(*) FROM devices_head JOIN devices_device d ON d.id = device_id WHERE gateway_id IS NOT NULL"
-    return asked_of(hub, f"{query} AND presence = 'online'")
+    query = "SELECT count(*) FROM devices_head JOIN devices_device d ON d.id = device_id "
+    query += "JOIN devices_fleet f ON f.id = d.fleet_id WHERE d.gateway_id IS NOT NULL AND f.slug = %s"
+    return asked_of(hub, f"{query} AND presence = 'online'", families.FLEET)
 
 
 def issued(hub: Production, job: str) -> int:

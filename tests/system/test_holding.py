@@ -46,6 +46,14 @@ def read_only(hub: Production, *, on: bool) -> None:
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
         connection.execute("SELECT pg_reload_conf()")
+    # It is reloaded some time later: until then a frame could still be stored.
+    eventually(lambda: default_of(hub) == ("on" if on else "off"), "the server has read its configuration")
+
+
+def default_of(hub: Production) -> str:
+    with psycopg.connect(hub.postgres.url, autocommit=True) as connection:
+        (default,) = connection.execute("SHOW default_transaction_read_only").fetchone() or ("",)
+    return str(default)
 
 
 def test_a_database_that_became_read_only(hub: Production, device: Plain) -> None:
