@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Greatest, Least
 
-from devices import arguments, audit, presence, values
+from devices import arguments, audit, standing, values
 from devices.errors import Refusal, device_unknown
 from devices.groups import announce_on_commit
 from devices.models import Device, Setting
@@ -38,8 +38,6 @@ LATEST_MS: Final = 600_000
 AT_ONCE: Final = 100
 # What is left of a number in a device that counts with 32 bits.
 PRECISION: Final = 1e-6
-# Who sleeps as announced counts as online, and is not connected.
-_AWAKE: Final = Q(device__head__presence="online") & ~Q(device__head__because__startswith=presence.ASLEEP)
 _OPEN: Final = Q(version__gt=F("answered"))
 
 
@@ -202,7 +200,7 @@ def due(now: int, keys: Collection[str] | None = None) -> list[Difference]:
     That is what they were not told yet, or not since they came; and what they did not answer: after 10 s, and then
     whenever as much time again has gone by since it was wanted, or since they came.
     """
-    rows = Setting.objects.filter(_OPEN, _AWAKE, device__enabled=True)
+    rows = Setting.objects.filter(_OPEN, standing.REACHABLE)
     if keys is not None:
         rows = rows.filter(device__key__in=keys)
     rows = rows.annotate(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from django.db import DataError, Error, IntegrityError, connection, transaction
 
-from devices import commands, desired, registry, rejects, telemetry, wire
+from devices import commands, desired, learning, registry, rejects, telemetry, wire
 from devices.batch import Batch, Rejected, rejected, sort
 from devices.groups import Message
 from devices.numbering import Receipt
@@ -86,7 +86,7 @@ def _commit(batch: Batch, now: int, fence: Callable[[], None] = lambda: None) ->
     with connection.wrap_database_errors, transaction.atomic():
         fence()
         for announce in batch.announces:
-            registry.learn(announce)
+            learning.learn(announce)
         recorded = telemetry.record(batch.events, now)
         for ack in commands.settle(batch.acks, now):
             logger.info("an answer of %s to %s changes nothing: it is late, doubled or another's", ack.device, ack.cid)

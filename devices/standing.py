@@ -5,9 +5,10 @@ What comes with readings and status messages is kept by telemetry.record, in the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
+from django.db.models import Q
 
 from devices import presence
 from devices.groups import State, announce_on_commit
@@ -15,6 +16,13 @@ from devices.models import Event, Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# Of rows that have a device: what it is told reaches it now. Who sleeps as announced counts as online, and is not
+# connected: what it is told waits for it.
+REACHABLE: Final = (
+    Q(device__enabled=True, device__head__presence="online")
+    & ~Q(device__head__because__startswith=presence.ASLEEP)
+)  # fmt: skip
 
 
 def of(head: Head) -> presence.State:

@@ -9,7 +9,7 @@ from django.db.models import Count, F, IntegerField, OuterRef, Q, Subquery, Valu
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Coalesce, Power
 
-from devices import firmware, presence
+from devices import firmware, standing
 from devices.commands import log
 from devices.commands.issuing import MAX_TTL_S
 from devices.dialects import Order
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 
 # What is not answered goes out again after so long, to a device that remembers; then after twice as long each time.
 AGAIN_MS: Final = 5_000
-# Of devices that are online, those that sleep as they announced are not connected: what they are told waits for them.
-_REACHABLE: Final = (
-    Q(device__enabled=True, device__head__presence="online")
-    & ~Q(device__head__because__startswith=presence.ASLEEP)
-)  # fmt: skip
 
 
 def claim(devices: frozenset[str] | None, now: int, limit: int = log.AT_ONCE) -> list[Order]:
@@ -51,7 +46,7 @@ def claim(devices: frozenset[str] | None, now: int, limit: int = log.AT_ONCE) ->
 
 def _waiting(devices: frozenset[str] | None, now: int) -> QuerySet[Command]:
     """What nobody has claimed, is not over, and has a device that can be told."""
-    rows = Command.objects.filter(_REACHABLE, state="queued", claimed_at=None, expires_at__gt=now)
+    rows = Command.objects.filter(standing.REACHABLE, state="queued", claimed_at=None, expires_at__gt=now)
     return rows if devices is None else rows.filter(device__key__in=devices)
 
 
@@ -62,7 +57,7 @@ def _due_again(now: int) -> QuerySet[Command]:
     come back since it was published last has perhaps not got it: it is due one turn earlier.
     """
     open_ = Q(state__in=["queued", "sent"]) | Q(state="received", changed_at__lte=now - AGAIN_MS)
-    rows = Command.objects.filter(_REACHABLE, open_, device__remembers__gt=0)
+    rows = Command.objects.filter(standing.REACHABLE, open_, device__remembers__gt=0)
     rows = rows.filter(claimed_at__lt=now, expires_at__gt=now)
     rows = rows.annotate(waited=_turn(F("sends")), last=_turn(F("sends") - 1))
     back = Q(device__head__greeted_at__gt=F("claimed_at") + F("last"))

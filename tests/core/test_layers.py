@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "devices.commands",
         "devices.desired",
+        "devices.learning",
         "devices.rejects",
         "devices.members",
         "devices.notes",

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from django.contrib.auth.models import User
 
-from devices import arguments, desired, intake, registry, telemetry, values, wire
+from devices import arguments, desired, intake, learning, registry, telemetry, values, wire
 from devices.errors import Refusal
 from devices.models import AuditEntry, Device, Fleet, Setting
 from tests.django.conftest import NOW
@@ -25,7 +25,7 @@ SPECS = {
 @pytest.fixture
 def tank(pump: Device) -> Device:
     """A device that is online and announced what it lets itself be set to."""
-    registry.learn(wire.Announce(device=pump.key, settings=SPECS))
+    learning.learn(wire.Announce(device=pump.key, settings=SPECS))
     comes(pump)
     pump.refresh_from_db()
     return pump
@@ -146,7 +146,7 @@ def test_to_a_device_that_announced_none_any_scalar_can_be_wanted(pump: Device) 
 
 def test_what_was_wanted_once_can_be_given_back_whatever_is_announced_now(pump: Device) -> None:
     want(pump, old=1)
-    registry.learn(wire.Announce(device=pump.key, settings=SPECS))
+    learning.learn(wire.Announce(device=pump.key, settings=SPECS))
     assert want(pump, old=None) == ["old"]
 
 
@@ -468,7 +468,7 @@ def test_each_change_rings_once_and_nothing_rings_for_nothing(
         partial(want, tank, interval_s=30),
         partial(tell, NOW),
         partial(reports, tank, 1, interval_s=30),
-        partial(registry.learn, wire.Announce(device=tank.key, settings={"new": {"type": "bool"}})),
+        partial(learning.learn, wire.Announce(device=tank.key, settings={"new": {"type": "bool"}})),
     ]
     for change in changes:
         with django_capture_on_commit_callbacks() as first:

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 
 from dashboard import reads
 from dashboard.fanout import Fanout
-from devices import desired, registry, tokens, wire
+from devices import desired, learning, tokens, wire
 from devices.models import Device, Setting
 from tests.django.live import NOW, Live, run, settle, signed_in
 
@@ -21,7 +21,7 @@ SPECS = {"interval_s": {"type": "number", "min": 1, "max": 3600, "unit": "s"}}
 
 
 def learn() -> None:
-    registry.learn(wire.Announce(device="pump-1", settings=SPECS))
+    learning.learn(wire.Announce(device="pump-1", settings=SPECS))
 
 
 def reports(**kept: Any) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from msgspec import structs
 
-from devices import commands, intake, journal, registry, telemetry, wire
+from devices import commands, intake, journal, learning, registry, telemetry, wire
 from devices.batch import Rejected, sort
 from devices.intake import Stored
 from devices.models import Device, Fleet, Frame, Head, Metric, Reject
@@ -400,7 +400,7 @@ def test_a_device_is_deleted_while_the_bridge_stores_what_it_says() -> None:
 
     def store() -> None:
         with transaction.atomic():
-            registry.learn(wire.Announce(device="tank", fw="2"))
+            learning.learn(wire.Announce(device="tank", fw="2"))
             learned.set()
             until_somebody_waits()
             telemetry.record([wire.Frame(device="tank", values={"t": 1}, received_at=NOW)], NOW)

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from dashboard import calls, fanout, permits
 from dashboard.protocol import Call
-from devices import registry, telemetry, wire
+from devices import learning, registry, telemetry, wire
 from devices.models import Device, Fleet, Head
 from tests.django.conftest import NOW, Clients, frame
 from tests.django.live import Live, publish, run, signed_in, token
@@ -75,8 +75,8 @@ def test_the_head_of_a_device_from_a_shell_is_not_stored_by_being_looked_at(bare
 def test_a_name_that_a_device_gives_itself_rings_once(pump: Device, django_capture_on_commit_callbacks: Any) -> None:
     Device.objects.update(name="")
     with django_capture_on_commit_callbacks() as rung:
-        registry.learn(wire.Announce(device="pump-1", name="Pump", model="P1"))
-        registry.learn(wire.Announce(device="pump-1", name="Other", model="P2"))
+        learning.learn(wire.Announce(device="pump-1", name="Pump", model="P1"))
+        learning.learn(wire.Announce(device="pump-1", name="Other", model="P2"))
     assert len(rung) == 1
 
 

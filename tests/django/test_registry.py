@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ValidationError
 
-from devices import registry, sealing, telemetry, wire
+from devices import learning, registry, sealing, telemetry, wire
 from devices.errors import Refusal
 from devices.models import Device, Fleet, Head, Membership, Metric, Role
 from devices.values import Bad
@@ -206,7 +206,7 @@ def test_who_manages_nothing_puts_a_device_nowhere(cellar: Fleet) -> None:
 
 
 def learn(**said: Any) -> Device:
-    registry.learn(wire.Announce(device="tank", **said))
+    learning.learn(wire.Announce(device="tank", **said))
     return Device.objects.get(key="tank")
 
 
@@ -248,7 +248,7 @@ def test_an_announcement_mends_what_was_guessed_and_keeps_the_type(tank: Device)
 
 
 def test_nobody_learns_from_a_device_that_does_not_exist(cellar: Fleet) -> None:
-    registry.learn(wire.Announce(device="tank", metrics={"t": {}}))
+    learning.learn(wire.Announce(device="tank", metrics={"t": {}}))
     assert not Metric.objects.exists()
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from devices import registry, standing, telemetry, wire
+from devices import learning, registry, standing, telemetry, wire
 from devices.models import Device, Fleet, Frame, Head, Metric
 from devices.telemetry import CLOCK, LATE, RETAINED, Recorded
 from devices.values import Bad
@@ -317,7 +317,7 @@ def test_an_unknown_metric_is_made_with_its_type_and_what_everybody_knows_of_it(
 
 
 def test_what_was_announced_before_its_first_reading_gets_its_type_and_keeps_its_unit(tank: Device) -> None:
-    registry.learn(wire.Announce(device="tank", metrics={"temperature": {"unit": "K"}}))
+    learning.learn(wire.Announce(device="tank", metrics={"temperature": {"unit": "K"}}))
     record(frame(values={"temperature": 294}))
     metric = Metric.objects.get()
     assert (metric.unit, metric.type) == ("K", "number")
@@ -497,7 +497,7 @@ def test_a_device_that_describes_itself_while_it_sends_waits_for_nobody_crosswis
 
     def describe() -> None:
         for number in range(15):
-            registry.learn(wire.Announce(device="tank", fw=str(number), metrics={f"m{number}": {"unit": "V"}}))
+            learning.learn(wire.Announce(device="tank", fw=str(number), metrics={f"m{number}": {"unit": "V"}}))
 
     together(send, describe)
     assert set(Metric.objects.values_list("unit", "type")) == {("V", "number")}
